@@ -1,0 +1,153 @@
+/**
+ * Capability tokens, and the door through which every call enters an adapter.
+ *
+ * A capability is a type and a value under one name: `Queue` the interface says what an adapter implements, `Queue` the
+ * token is what an application asks the host for. Tokens agree across copies of this package because their key is a
+ * registered symbol.
+ */
+import { FatalError } from './errors.js';
+
+/** A typed token for a contract. `T` is the contract's interface. */
+export interface Capability<T> {
+  /** The contract's name, e.g. `Queue`; `<plugin id>/<Name>` for one that a plugin contributes. */
+  readonly name: string;
+  /** Raised by a change that breaks adapters or callers. */
+  readonly major: number;
+  /** `<name>@<major>`, as manifests spell it in `provides` and `requires`. */
+  readonly id: string;
+  /** `Symbol.for('rollout-cloud/<name>@<major>')`: the service identifier to write in `@inject(Queue.key)`. */
+  readonly key: symbol;
+  /** Makes the checked methods of one implementation. See {@link checked}. */
+  readonly door: Door<T>;
+}
+
+/**
+ * Methods that stand before an implementation's own: they check and default arguments, copy what has to be copied, and
+ * refuse features that the adapter does not declare, so that an adapter receives just what the contract's types say.
+ */
+export type Door<T> = (impl: T, adapter: DoorContext) => Partial<T>;
+
+/** What the door knows of the adapter behind it. */
+export interface DoorContext {
+  /** The adapter's id, for messages. */
+  readonly id: string;
+  /** Rejects with `FatalError` `ConfigInvalid`, code `FEATURE_UNSUPPORTED`, unless the adapter declares `feature`. */
+  need(feature: string, asked: string): void;
+}
+
+/**
+ * Declares a capability.
+ * @param options `major` of the contract; `door` is left out by contracts that need no argument checks
+ */
+export function capability<T extends object>(
+  name: string,
+  options: { readonly major: number; readonly door?: Door<T> },
+): Capability<T> {
+  const id = `${name}@${options.major}`;
+  const door = options.door ?? (() => ({}) as Partial<T>);
+  return Object.freeze({ name, major: options.major, id, key: Symbol.for(`rollout-cloud/${id}`), door });
+}
+
+/** Which adapter an implementation is, and what it can do beyond the contract's ground. */
+export interface AdapterTraits {
+  /** The adapter's id, e.g. `local.fs`; used in messages. */
+  readonly adapter: string;
+  /** Features declared, as in the manifest's `features`. Default none. */
+  readonly features?: readonly string[];
+}
+
+const CHECKED = Symbol.for('rollout-cloud/checked');
+
+/**
+ * Puts the contract's argument checks before an implementation. Adapters' own openers and the host both call it, so an
+ * adapter behaves the same with and without a host; doing it twice is doing it once.
+ *
+ * The result is still an `instanceof` the implementation's class, and methods beyond the contract pass through. Where
+ * the implementation has a `close()`, a second call returns the first one's promise, and any other contract call
+ * after it is `FatalError` `Internal`, code `CLOSED`.
+ */
+export function checked<T extends object, I extends T>(token: Capability<T>, impl: I, traits: AdapterTraits): I {
+  if ((impl as { [CHECKED]?: symbol })[CHECKED] === token.key) return impl;
+  const features = new Set(traits.features ?? []);
+  const context: DoorContext = {
+    id: traits.adapter,
+    need(feature, asked) {
+      if (features.has(feature)) return;
+      throw new FatalError(
+        'ConfigInvalid',
+        `adapter ${traits.adapter} does not support ${asked} (feature "${feature}"); bind an adapter of ${token.name} that declares it`,
+        { code: 'FEATURE_UNSUPPORTED', context: { adapter: traits.adapter, feature, capability: token.id } },
+      );
+    },
+  };
+
+  const refuseClosed = (call: object): unknown => {
+    const error = new FatalError('Internal', `${token.name} (adapter ${traits.adapter}) was used after close()`, {
+      code: 'CLOSED',
+      context: { capability: token.id, adapter: traits.adapter },
+    });
+    if (SYNCHRONOUS in call) throw error;
+    return ITERABLE in call ? failing(error) : Promise.reject(error);
+  };
+  let closing: Promise<void> | undefined;
+  const own = new Map<string | symbol, unknown>();
+  own.set(CHECKED, token.key);
+  for (const [name, method] of Object.entries(token.door(impl, context))) {
+    const call = method as (...args: unknown[]) => unknown;
+    own.set(name, (...args: unknown[]) => (closing === undefined ? call(...args) : refuseClosed(call)));
+  }
+  const { close } = impl as { close?: () => Promise<void> };
+  if (close !== undefined) {
+    const closeOnce = () => {
+      closing ??= (async () => close.call(impl))();
+      return closing;
+    };
+    own.set('close', closeOnce);
+    own.set(Symbol.asyncDispose, closeOnce);
+  }
+
+  // The proxy stands on an empty shell: one on the implementation itself could not replace a frozen object's methods.
+  return new Proxy(Object.create(Object.getPrototypeOf(impl)) as I, {
+    get(_shell, property) {
+      const known = own.get(property);
+      if (known !== undefined) return known;
+      const value: unknown = Reflect.get(impl, property, impl);
+      // Bound to the implementation itself: private fields are not reachable through a proxy.
+      if (typeof value !== 'function' || property === 'constructor') return value;
+      const bound = value.bind(impl);
+      own.set(property, bound);
+      return bound;
+    },
+    has: (_shell, property) => own.has(property) || property in impl,
+    set: (_shell, property, value) => Reflect.set(impl, property, value, impl),
+  });
+}
+
+/** Marks door methods that return an async iterable, so that a refusal arrives where the caller waits for items. */
+const ITERABLE = Symbol('returns an async iterable');
+
+/** Wraps a door method that returns an async iterable. What `open` throws is thrown by the first `next()`. */
+export function iterable<A extends unknown[], R>(
+  open: (...args: A) => AsyncIterable<R>,
+): (...args: A) => AsyncIterable<R> {
+  const method = (...args: A): AsyncIterable<R> => {
+    try {
+      return open(...args);
+    } catch (error) {
+      return failing(error);
+    }
+  };
+  return Object.assign(method, { [ITERABLE]: true });
+}
+
+/** Marks door methods that answer at once, so that a refusal is thrown. All others return a promise or an iterable. */
+const SYNCHRONOUS = Symbol('answers at once');
+
+/** Wraps a door method that is not asynchronous. */
+export function synchronous<A extends unknown[], R>(method: (...args: A) => R): (...args: A) => R {
+  return Object.assign((...args: A) => method(...args), { [SYNCHRONOUS]: true });
+}
+
+function failing(error: unknown): AsyncIterable<never> {
+  return { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }) };
+}

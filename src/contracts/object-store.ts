@@ -1,0 +1,150 @@
+/**
+ * ObjectStore: immutable bytes, found again by the hash of what they are.
+ *
+ * Two parties are bound. The caller gets: one id per content, whatever the adapter; a put that is safe to repeat; reads
+ * that are checked against the id. The adapter gets: arguments already checked and defaulted (see `checked`), and the
+ * freedom to store as it likes, so long as the shared suite (`rollout-cloud/testing`) passes.
+ *
+ * All calls may overlap, in any number. None retries by itself. There is no rename and no overwrite: an id's bytes never
+ * change; they are there or they are not.
+ */
+import * as check from './arguments.js';
+import { capability, type DoorContext, iterable } from './capability.js';
+import { ContentId } from './ids.js';
+
+export interface PutHint {
+  /** Media type to keep beside the object, e.g. `text/plain`; 1 to 255 characters. Default: unknown (`null`). */
+  readonly contentType?: string;
+  /** Exact number of bytes to come. A source that yields another number is refused and nothing is stored. */
+  readonly expectedSize?: number;
+  /** Aborting rejects with `signal.reason` and leaves nothing visible. */
+  readonly signal?: AbortSignal;
+}
+
+export interface GetOptions {
+  /** Half-open byte range `[start, end)`; `end` defaults to the size, and is cut to it. Feature `range`. */
+  readonly range?: { readonly start: number; readonly end?: number };
+  /** Check the bytes against the id. Default true. A range cannot be checked and never is. */
+  readonly verify?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface ListOptions {
+  /** Only ids that start with these 0 to 64 lower-case hexadecimal characters. */
+  readonly prefix?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface ObjectStat {
+  readonly id: ContentId;
+  /** Bytes. */
+  readonly size: number;
+  /** As hinted by the put that stored the object first; `null` when it gave none. */
+  readonly contentType: string | null;
+  /** When the object was first stored, in milliseconds since 1970-01-01 UTC. */
+  readonly createdAtMs: number;
+}
+
+export interface ObjectStore {
+  /**
+   * Stores `bytes` and resolves to their id once they survive what the adapter's durability promises. Bytes that are
+   * stored already are not written again. The buffer is yours again when the promise settles; do not change it before.
+   * @throws RecoverableError Transient: disk full or the like; nothing is visible. FatalError SchemaViolation: an
+   * argument is not what it should be, or `expectedSize` differs.
+   */
+  putBytes(bytes: Uint8Array, hint?: PutHint): Promise<ContentId>;
+
+  /**
+   * As {@link putBytes}, from a Node or web stream or any async iterable of chunks, in bounded memory. A chunk may be
+   * reused by the source as soon as the next one is asked for. When the source throws, its error is passed on and
+   * nothing is visible.
+   */
+  putStream(source: AsyncIterable<Uint8Array>, hint?: PutHint): Promise<ContentId>;
+
+  /**
+   * The object's bytes, verified. The buffer is yours.
+   * @throws FatalError Internal, code `OBJECT_NOT_FOUND`, `object not found: <id>`: a missing hash is a broken promise
+   * of whoever handed out the id, not a passing fault. FatalError Internal, code `OBJECT_CORRUPT`,
+   * `object corrupt: <id>`. FatalError SchemaViolation: `range.start` lies beyond the size.
+   */
+  getBytes(id: ContentId, options?: GetOptions): Promise<Uint8Array>;
+
+  /**
+   * The same as a stream, in bounded memory. A whole object's last part (up to 1 MiB) is withheld until everything
+   * before and in it is verified: whoever reads to a clean end holds the right bytes, and a mismatch errors the stream.
+   * Cancel the stream, or read it to its end, to free what it holds.
+   */
+  getStream(id: ContentId, options?: GetOptions): Promise<ReadableStream<Uint8Array>>;
+
+  /** Whether the object is there. Reads nothing of it. */
+  exists(id: ContentId): Promise<boolean>;
+
+  /** What is known of the object, or `null` when it is not there. Reads nothing of it. */
+  stat(id: ContentId): Promise<ObjectStat | null>;
+
+  /** Removes the object; false when it was not there. A read under way ends well or with `OBJECT_NOT_FOUND`. */
+  delete(id: ContentId): Promise<boolean>;
+
+  /** Ids in ascending order, read lazily. Objects put or deleted meanwhile may or may not appear. */
+  list(options?: ListOptions): AsyncIterable<ContentId>;
+}
+
+export const ObjectStore = capability<ObjectStore>('ObjectStore', {
+  major: 1,
+  door: (impl, adapter) => ({
+    putBytes: async (bytes, hint) => {
+      const checkedHint = putHint(hint);
+      const { byteLength } = check.bytes('bytes', bytes);
+      if (checkedHint.expectedSize !== undefined && checkedHint.expectedSize !== byteLength) {
+        throw check.invalid('bytes', `${checkedHint.expectedSize} bytes long, as expectedSize says`, byteLength);
+      }
+      checkedHint.signal?.throwIfAborted();
+      return impl.putBytes(bytes, checkedHint);
+    },
+    putStream: async (source, hint) => {
+      const checkedHint = putHint(hint);
+      if (typeof source?.[Symbol.asyncIterator] !== 'function') {
+        throw check.invalid('source', 'a stream or an async iterable of Uint8Array', source);
+      }
+      checkedHint.signal?.throwIfAborted();
+      return impl.putStream(source, checkedHint);
+    },
+    getBytes: async (id, options) => impl.getBytes(ContentId.parse(id), getOptions(options, adapter)),
+    getStream: async (id, options) => impl.getStream(ContentId.parse(id), getOptions(options, adapter)),
+    exists: async (id) => impl.exists(ContentId.parse(id)),
+    stat: async (id) => impl.stat(ContentId.parse(id)),
+    delete: async (id) => impl.delete(ContentId.parse(id)),
+    list: iterable((options) => {
+      const { prefix = '', signal } = check.options('options', options) as ListOptions;
+      if (typeof prefix !== 'string' || !/^[0-9a-f]{0,64}$/.test(prefix)) {
+        throw check.invalid('prefix', '0 to 64 lower-case hexadecimal characters', prefix);
+      }
+      check.signal('signal', signal)?.throwIfAborted();
+      return impl.list({ prefix, signal });
+    }),
+  }),
+});
+
+function putHint(hint: PutHint | undefined): PutHint {
+  const { contentType, expectedSize, signal } = check.options('hint', hint) as PutHint;
+  if (
+    contentType !== undefined &&
+    (typeof contentType !== 'string' || !/^[^\x00-\x1f\x7f]{1,255}$/.test(contentType))
+  ) {
+    throw check.invalid('hint.contentType', '1 to 255 characters without control characters', contentType);
+  }
+  if (expectedSize !== undefined) check.integer('hint.expectedSize', expectedSize, 0);
+  return { contentType, expectedSize, signal: check.signal('hint.signal', signal) };
+}
+
+function getOptions(given: GetOptions | undefined, adapter: DoorContext): GetOptions {
+  const { range, verify = true, signal } = check.options('options', given) as GetOptions;
+  if (typeof verify !== 'boolean') throw check.invalid('options.verify', 'true or false', verify);
+  check.signal('options.signal', signal)?.throwIfAborted();
+  if (range === undefined) return { verify, signal };
+  adapter.need('range', 'range reads');
+  const { start, end } = check.options('options.range', range) as NonNullable<GetOptions['range']>;
+  check.integer('options.range.start', start, 0);
+  if (end !== undefined) check.integer('options.range.end', end, start);
+  return { range: { start, end }, verify: false, signal };
+}

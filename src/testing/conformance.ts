@@ -1,0 +1,88 @@
+/**
+ * Conformance suites: what each contract means, as cases that any test runner can run.
+ *
+ * ```ts
+ * for (const c of conformance(ObjectStore, { features: ['range'] })) test(c.name, () => c.run(openMyStore));
+ * ```
+ * Cases are data. A feature that the adapter does not declare is tested for its documented refusal, not skipped.
+ */
+import type { Capability } from '../contracts/capability.js';
+import { FatalError } from '../contracts/errors.js';
+
+/** How a case comes by what it tests. */
+export interface ConformanceTarget<T> {
+  /** A fresh, empty instance. Called once or more by every case; instances of different calls share nothing. */
+  open(): Promise<T>;
+  /**
+   * The instance that the last `open()` made, opened again after it was closed, with what it kept. Needed by the cases
+   * of adapters whose state outlives an instance (for a queue: feature `replay`).
+   */
+  reopen?(): Promise<T>;
+}
+
+export interface ConformanceCase<T> {
+  readonly name: string;
+  /** Resolves when the adapter conforms; rejects with an assertion error that says what it did instead. */
+  run(target: ConformanceTarget<T> | (() => Promise<T>)): Promise<void>;
+}
+
+/** What a suite's case is given: `open` and `reopen` as above, and everything opened is closed when the case ends. */
+export interface Fixture<T> {
+  open(): Promise<T>;
+  reopen(): Promise<T>;
+}
+
+/** The cases of one contract for an adapter that declares `features`, in the order a reader of the contract expects. */
+export type Suite<T> = (features: ReadonlySet<string>) => Record<string, (fixture: Fixture<T>) => Promise<void>>;
+
+const suites = new Map<symbol, Suite<never>>();
+
+/** Registers the suite of a contract. A plugin that contributes a capability registers its own. */
+export function defineSuite<T extends object>(token: Capability<T>, suite: Suite<T>): void {
+  suites.set(token.key, suite as Suite<never>);
+}
+
+/**
+ * The conformance cases of `token`'s contract.
+ * @param options `features` as the adapter's manifest declares them
+ * @throws FatalError SchemaViolation for a capability whose suite is not defined
+ */
+export function conformance<T extends object>(
+  token: Capability<T>,
+  options: { readonly features?: readonly string[] } = {},
+): ConformanceCase<T>[] {
+  const suite = suites.get(token.key) as Suite<T> | undefined;
+  if (suite === undefined) {
+    throw new FatalError('SchemaViolation', `no conformance suite is defined for ${token.id}; call defineSuite first`);
+  }
+  return Object.entries(suite(new Set(options.features ?? []))).map(([name, body]) => ({
+    name,
+    run: (target) => runCase(body, typeof target === 'function' ? { open: target } : target),
+  }));
+}
+
+async function runCase<T extends object>(
+  body: (fixture: Fixture<T>) => Promise<void>,
+  target: ConformanceTarget<T>,
+): Promise<void> {
+  const opened: T[] = [];
+  const keep = async (making: Promise<T>): Promise<T> => {
+    const instance = await making;
+    opened.push(instance);
+    return instance;
+  };
+  const fixture: Fixture<T> = {
+    open: () => keep(target.open()),
+    reopen: () => {
+      if (target.reopen === undefined) {
+        throw new FatalError('SchemaViolation', 'this case needs `reopen`: give { open, reopen }');
+      }
+      return keep(target.reopen());
+    },
+  };
+  try {
+    await body(fixture);
+  } finally {
+    for (const instance of opened.reverse()) await (instance as Partial<AsyncDisposable>)[Symbol.asyncDispose]?.();
+  }
+}
