@@ -1,4 +1,5 @@
 /** Argument checks that the contracts' doors share. Each throws `FatalError` `SchemaViolation`, `ARGUMENT_INVALID`. */
+import { types } from 'node:util';
 import { FatalError } from './errors.js';
 import { show } from './ids.js';
 
@@ -11,7 +12,7 @@ export function invalid(what: string, expected: string, found: unknown): FatalEr
 }
 
 export function bytes(what: string, value: unknown): Uint8Array {
-  if (value instanceof Uint8Array) return value;
+  if (types.isUint8Array(value)) return value;
   throw invalid(what, 'a Uint8Array or Buffer', value);
 }
 

@@ -2,6 +2,7 @@
  * BlockStore: block volumes attached to this machine. Declared for clouds that need it; nothing local provides it, and
  * asking a host for it without an adapter says so.
  */
+import * as check from './arguments.js';
 import { capability } from './capability.js';
 
 export interface AttachedVolume {
@@ -22,4 +23,13 @@ export interface BlockStore {
   snapshot(volumeId: string, options?: { readonly label?: string }): Promise<string>;
 }
 
-export const BlockStore = capability<BlockStore>('BlockStore', { major: 1 });
+export const BlockStore = capability<BlockStore>('BlockStore', {
+  major: 1,
+  door: (impl) => ({
+    attach: async (volumeId, options) => impl.attach(volume(volumeId), check.options('options', options)),
+    detach: async (volumeId) => impl.detach(volume(volumeId)),
+    snapshot: async (volumeId, options) => impl.snapshot(volume(volumeId), check.options('options', options)),
+  }),
+});
+
+const volume = (id: unknown): string => check.text('volumeId', id, 1, 512);

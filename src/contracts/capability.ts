@@ -65,6 +65,7 @@ const CHECKED = Symbol.for('rollout-cloud/checked');
  * The result is still an `instanceof` the implementation's class, and methods beyond the contract pass through. Where
  * the implementation has a `close()`, a second call returns the first one's promise, and any other contract call
  * after it is `FatalError` `Internal`, code `CLOSED`.
+ * @throws FatalError PluginContract when the implementation lacks a method of the contract
  */
 export function checked<T extends object, I extends T>(token: Capability<T>, impl: I, traits: AdapterTraits): I {
   if ((impl as { [CHECKED]?: symbol })[CHECKED] === token.key) return impl;
@@ -93,6 +94,11 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
   const own = new Map<string | symbol, unknown>();
   own.set(CHECKED, token.key);
   for (const [name, method] of Object.entries(token.door(impl, context))) {
+    if (typeof (impl as Record<string, unknown>)[name] !== 'function') {
+      throw new FatalError('PluginContract', `adapter ${traits.adapter} has no ${name}(), which ${token.id} asks for`, {
+        context: { adapter: traits.adapter, capability: token.id, method: name },
+      });
+    }
     const call = method as (...args: unknown[]) => unknown;
     own.set(name, (...args: unknown[]) => (closing === undefined ? call(...args) : refuseClosed(call)));
   }

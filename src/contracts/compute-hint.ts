@@ -83,5 +83,15 @@ export interface GpuEnumerator {
   enumerate(): Promise<GpuEnumeration>;
 }
 
-export const ComputeHint = capability<ComputeHint>('ComputeHint', { major: 1 });
-export const GpuEnumerator = capability<GpuEnumerator>('GpuEnumerator', { major: 1 });
+export const ComputeHint = capability<ComputeHint>('ComputeHint', {
+  major: 1,
+  door: (impl) => ({
+    inventory: async () => impl.inventory(),
+    preemptionSignal: async () => impl.preemptionSignal(),
+  }),
+});
+
+export const GpuEnumerator = capability<GpuEnumerator>('GpuEnumerator', {
+  major: 1,
+  door: (impl) => ({ enumerate: async () => impl.enumerate() }),
+});

@@ -53,6 +53,11 @@ export interface Logger {
   error(message: string, context?: object): void;
 }
 
+/** The instances of one capability that are active, and why the others are not. */
+export interface Instances<T> extends ReadonlyArray<T> {
+  readonly failed: readonly { readonly name: string; readonly error: unknown }[];
+}
+
 /** What a factory is given: its configuration and the host's services, for this one instance. */
 export interface PluginContext<Config = Record<string, unknown>> {
   /** The adapter's id. */
@@ -66,8 +71,11 @@ export interface PluginContext<Config = Record<string, unknown>> {
   readonly logger: Logger;
   /** An instance of a capability that the manifest `requires`; activated first if it has to be. */
   get<T extends object>(capability: Capability<T>, name?: string): Promise<T>;
-  /** Every instance of a capability that the manifest requires with `*`; those that fail to activate are left out. */
-  getAll<T extends object>(capability: Capability<T>): Promise<T[]>;
+  /**
+   * Every instance of a capability that the manifest requires with `*`, activated where needed. One that cannot be
+   * activated is left out, and `failed` of the answer says why; the next call tries it again.
+   */
+  getAll<T extends object>(capability: Capability<T>): Promise<Instances<T>>;
   /**
    * Hands over something to be released after the instance is disposed, or at once when activation fails; in reverse
    * order of the calls. Returns the resource.

@@ -1,0 +1,317 @@
+/**
+ * The host: reads the configuration, plans, and gives out instances, each made when it is first asked for.
+ *
+ * Inversify holds bindings; the host holds instances (see container.ts).
+ */
+import type { Capability } from '../contracts/capability.js';
+import { FatalError, isCoreError } from '../contracts/errors.js';
+import type { Instances, Logger, PluginContext, PluginModule } from '../contracts/plugin.js';
+import { isPluginModule } from '../contracts/plugin.js';
+import { type ConfigSources, loadConfig } from './config.js';
+import {
+  type Container,
+  type ContainerBinding,
+  construct,
+  makeContainer,
+  type Newable,
+  resolveKey,
+  unresolved,
+} from './container.js';
+import { closed, failure, Instance, type InstanceState, messageOf } from './instance.js';
+import { discover, type Plugin } from './manifest.js';
+import { makePlan, nameOf, type Plan, type PlannedInstance } from './plan.js';
+import { problemsError, showProblem } from './problems.js';
+
+export interface HostOptions extends ConfigSources {
+  /** Where plugins and the host write. Default: warnings and errors to the console. */
+  readonly logger?: Logger;
+  /** How a plugin's module is imported, by its URL. Default `import()`; a port for transpilers and test runners. */
+  readonly importModule?: (url: string) => Promise<unknown>;
+}
+
+/** One planned instance, as plain data. */
+export interface BindingInfo {
+  readonly capability: string;
+  readonly name: string;
+  /** Whether it is the one meant where no name is given. */
+  readonly isDefault: boolean;
+  readonly adapter: string;
+  readonly plugin: string;
+  readonly pluginVersion: string;
+  readonly state: InstanceState;
+  /** As the adapter gets it: defaults filled in, paths absolute. */
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+export interface StopReport {
+  /** Keys (`Queue#default`) of what was active, in the order in which it was disposed. */
+  readonly stopped: readonly string[];
+  readonly errors: readonly { readonly instance: string; readonly error: unknown }[];
+}
+
+export interface Host {
+  /**
+   * The instance that serves a capability; activated on first demand, the same one ever after.
+   * @param name of the instance; default the default one
+   * @throws FatalError ConfigInvalid `RC1121`: nothing provides it, and what to bind. `RC1122`: no instance of that name.
+   * Whatever the adapter's factory throws; nothing is kept of a failure, and the next call tries again.
+   */
+  get<T extends object>(capability: Capability<T>, name?: string): Promise<T>;
+  /** Every instance of a capability, none included. Rejects when one cannot be activated. */
+  getAll<T extends object>(capability: Capability<T>): Promise<T[]>;
+  /** Whether the capability has a default instance, or one of that name. Activates nothing. */
+  has(capability: Capability<object>, name?: string): boolean;
+  /**
+   * Constructs a class of yours whose constructor parameters are marked `@inject(Queue.key)`, with `@named('x')` for an
+   * instance other than the default and `@optional()` for one that may be missing. A new object at every call; yours.
+   */
+  make<T>(Class: Newable<T>): Promise<T>;
+  /** Every instance planned, in the order of the configuration. */
+  bindings(): BindingInfo[];
+  /** About optional plugins that are not there. */
+  readonly warnings: readonly string[];
+  /** The Inversify container, for bindings of your own. It holds no instances of adapters. */
+  readonly container: Container;
+  /**
+   * Disposes every active instance, each after those that need it, then lets plugins deactivate. One that fails or hangs
+   * does not keep the others; the report says which. Calling it again gives the same report.
+   */
+  stop(): Promise<StopReport>;
+  /** As {@link Host.stop}, but rejects with what failed. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Reads `plugins.json`, plans, and resolves to a host in which nothing is active yet.
+ * @throws FatalError ConfigInvalid whose message has a line for each problem found: code, file:line:column, what to do
+ */
+export async function createHost(options: HostOptions = {}): Promise<Host> {
+  const config = loadConfig(options);
+  const discovery = discover(config);
+  const host = new PluginHost(makePlan(config, discovery), discovery.warnings, options);
+  for (const warning of discovery.warnings) host.logger.warn(warning);
+  return host;
+}
+
+const CONSOLE: Logger = {
+  debug() {},
+  info() {},
+  warn: (message, context) => console.warn(...(context === undefined ? [message] : [message, context])),
+  error: (message, context) => console.error(...(context === undefined ? [message] : [message, context])),
+};
+
+class PluginHost implements Host {
+  readonly logger: Logger;
+  readonly warnings: readonly string[];
+  readonly container: Container;
+  readonly #plan: Plan;
+  readonly #importModule: (url: string) => Promise<unknown>;
+  readonly #instances = new Map<string, Instance>();
+  readonly #modules = new Map<Plugin, Promise<PluginModule>>();
+  #stopping: Promise<StopReport> | null = null;
+
+  constructor(plan: Plan, warnings: readonly string[], options: HostOptions) {
+    this.#plan = plan;
+    this.warnings = warnings;
+    this.logger = options.logger ?? CONSOLE;
+    this.#importModule = options.importModule ?? ((url) => import(url));
+
+    const modules = new Map<Plugin, ContainerBinding[]>();
+    for (const [key, planned] of plan.instances) {
+      const instance = new Instance(planned, {
+        logger: this.logger,
+        factory: ({ adapter }) => this.#factory(adapter.plugin, adapter.manifest.id),
+        links: (from) => this.#links(from),
+      });
+      this.#instances.set(key, instance);
+      const { plugin, manifest } = planned.adapter;
+      const bindings = modules.get(plugin) ?? [];
+      modules.set(plugin, bindings);
+      bindings.push({
+        key: Symbol.for(`rollout-cloud/${manifest.provides}`),
+        name: planned.name,
+        isDefault: planned.isDefault,
+        acquire: () => instance.acquire(),
+      });
+    }
+    this.container = makeContainer(modules.values());
+  }
+
+  async get<T extends object>(capability: Capability<T>, name?: string): Promise<T> {
+    this.#refuseStopped(capability.name);
+    const found = await resolveKey(this.container, capability.key, name);
+    if (found === null) throw problemsError([this.#plan.explainMissing(capability.name, name)]);
+    return found as T;
+  }
+
+  async getAll<T extends object>(capability: Capability<T>): Promise<T[]> {
+    this.#refuseStopped(capability.name);
+    return Promise.all(this.#of(capability).map((instance) => instance.acquire() as T | Promise<T>));
+  }
+
+  has(capability: Capability<object>, name?: string): boolean {
+    return this.#of(capability).some(({ planned }) => (name === undefined ? planned.isDefault : planned.name === name));
+  }
+
+  async make<T>(Class: Newable<T>): Promise<T> {
+    this.#refuseStopped(Class.name);
+    try {
+      return await construct(this.container, Class);
+    } catch (error) {
+      const missing = unresolved(error);
+      if (missing === undefined) throw error;
+      const found = missing === null ? messageOf(error) : showProblem(this.#plan.explainMissing(nameOf(missing)));
+      throw new FatalError('ConfigInvalid', `cannot construct ${Class.name}: ${found}`, {
+        code: 'RC1121',
+        cause: error,
+      });
+    }
+  }
+
+  bindings(): BindingInfo[] {
+    return [...this.#instances.values()].map(({ planned, state }) => ({
+      capability: planned.capability,
+      name: planned.name,
+      isDefault: planned.isDefault,
+      adapter: planned.adapter.manifest.id,
+      plugin: planned.adapter.plugin.manifest.id,
+      pluginVersion: planned.adapter.plugin.manifest.version,
+      state,
+      config: structuredClone(planned.config),
+    }));
+  }
+
+  stop(): Promise<StopReport> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async close(): Promise<void> {
+    const { errors } = await this.stop();
+    if (errors.length > 0) {
+      const message = errors.map(({ instance, error }) => `${instance}: ${messageOf(error)}`).join('; ');
+      throw new AggregateError(
+        errors.map(({ error }) => error),
+        message,
+      );
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #stop(): Promise<StopReport> {
+    const stopped: string[] = [];
+    const errors: { instance: string; error: unknown }[] = [];
+    const attempt = async (instance: string, stopIt: () => unknown) => {
+      try {
+        await stopIt();
+      } catch (error) {
+        errors.push({ instance, error });
+        this.logger.error(`${instance} did not stop cleanly: ${messageOf(error)}`, { error });
+      }
+    };
+    for (const instance of this.#dependentsFirst()) {
+      if (instance.state === 'active' || instance.state === 'activating') stopped.push(instance.planned.key);
+      await attempt(instance.planned.key, () => instance.stop());
+    }
+    for (const [plugin, loading] of [...this.#modules].reverse()) {
+      const module = await loading.catch(() => null);
+      await attempt(`plugin ${plugin.manifest.id}`, () => module?.deactivate?.());
+    }
+    return { stopped, errors };
+  }
+
+  /** Every instance after all that may ask for it: the graph has no cycles, so each is placed once. */
+  #dependentsFirst(): Instance[] {
+    const order = new Set<Instance>();
+    const visit = (instance: Instance): void => {
+      for (const { keys } of instance.planned.requires) {
+        for (const key of keys) visit(this.#instances.get(key) as Instance);
+      }
+      order.add(instance);
+    };
+    for (const instance of this.#instances.values()) visit(instance);
+    return [...order].reverse();
+  }
+
+  #links(from: PlannedInstance): Pick<PluginContext, 'get' | 'getAll'> {
+    const who = `${from.key} (adapter ${from.adapter.manifest.id})`;
+    const required = (capability: Capability<object>, kinds: readonly string[], name?: string) => {
+      const found = from.requires.find(
+        (entry) =>
+          entry.capability === capability.name &&
+          kinds.includes(entry.kind) &&
+          (entry.kind === 'many' || (entry.name ?? undefined) === name),
+      );
+      if (found !== undefined) return found.keys.map((key) => this.#instances.get(key) as Instance);
+      const spelled = `${capability.name}${kinds.includes('many') ? '*' : name === undefined ? '' : `#${name}`}`;
+      throw failure(
+        'RC1304',
+        `${who} asked for ${spelled}, which its manifest does not require; add "${spelled}" to "requires"`,
+      );
+    };
+    return {
+      get: async <T extends object>(capability: Capability<T>, name?: string): Promise<T> => {
+        this.#refuseStopped(capability.name);
+        const [instance] = required(capability as Capability<object>, ['one', 'optional'], name);
+        if (instance === undefined) throw problemsError([this.#plan.explainMissing(capability.name, name)]);
+        return (await instance.acquire()) as T;
+      },
+      getAll: async <T extends object>(capability: Capability<T>): Promise<Instances<T>> => {
+        this.#refuseStopped(capability.name);
+        const instances = required(capability as Capability<object>, ['many']);
+        const settled = await Promise.allSettled(instances.map(async (instance) => (await instance.acquire()) as T));
+        const failed = settled.flatMap((result, i) =>
+          result.status === 'fulfilled' ? [] : [{ name: instances[i]?.planned.name ?? '', error: result.reason }],
+        );
+        const active = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+        return Object.assign(active, { failed });
+      },
+    };
+  }
+
+  async #factory(plugin: Plugin, adapterId: string) {
+    let loading = this.#modules.get(plugin);
+    if (loading === undefined) {
+      loading = this.#load(plugin);
+      this.#modules.set(plugin, loading);
+      // A failure is not kept. (The module system keeps a failed evaluation, though: mending it needs a new process.)
+      loading.catch(() => this.#modules.delete(plugin));
+    }
+    const factory = (await loading).adapters[adapterId];
+    if (typeof factory === 'function') return factory;
+    throw failure(
+      'RC1301',
+      `plugin ${plugin.manifest.id}: its manifest has adapter "${adapterId}", its module has no factory for it`,
+    );
+  }
+
+  async #load({ manifest, mainUrl }: Plugin): Promise<PluginModule> {
+    let module: unknown;
+    try {
+      module = ((await this.#importModule(mainUrl)) as { default?: unknown }).default;
+    } catch (error) {
+      if (isCoreError(error)) throw error;
+      throw failure('RC1301', `plugin ${manifest.id}: importing ${manifest.main} failed: ${messageOf(error)}`, error);
+    }
+    if (!isPluginModule(module)) {
+      throw failure(
+        'RC1301',
+        `plugin ${manifest.id}: the default export of ${manifest.main} is not from definePlugin()`,
+      );
+    }
+    await module.activate?.();
+    return module;
+  }
+
+  #of(capability: Capability<never> | Capability<object>): Instance[] {
+    return [...this.#instances.values()].filter(({ planned }) => planned.adapter.manifest.provides === capability.id);
+  }
+
+  #refuseStopped(what: string): void {
+    if (this.#stopping !== null) throw closed(what);
+  }
+}

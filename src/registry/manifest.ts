@@ -1,0 +1,260 @@
+/**
+ * Finds plugins and reads their manifests. No code of a plugin runs here.
+ *
+ * `use` is the id of a built-in plugin, a folder (`./plugins/vault`), or the name of a package, looked up from the
+ * configuration file's folder as Node would. The manifest is `plugin.json` in that folder, or the key `rollout-cloud`
+ * of its package.json.
+ */
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import semver from 'semver';
+import { systemError } from '../contracts/errors.js';
+import type { AdapterManifest, PluginManifest } from '../contracts/plugin.js';
+import type { LoadedConfig } from './config.js';
+import { type Problem, type ProblemCode, problemsError, suggest } from './problems.js';
+import { type JsonSchema, validate } from './schema.js';
+
+/** A plugin whose manifest is sound. */
+export interface Plugin {
+  readonly manifest: PluginManifest;
+  /** What to import. */
+  readonly mainUrl: string;
+}
+
+/** A plugin that was listed and is not there, and why. */
+export interface MissingPlugin {
+  readonly use: string;
+  readonly reason: string;
+  /** The adapters it would have had, where its manifest could be read. */
+  readonly adapterIds: readonly string[];
+}
+
+export interface Discovery {
+  readonly plugins: readonly Plugin[];
+  readonly missing: readonly MissingPlugin[];
+  /** About optional plugins that are not there. */
+  readonly warnings: readonly string[];
+  readonly problems: readonly Problem[];
+}
+
+const DEFAULT_PLUGINS = ['rollout.cloud-local'];
+
+const MANIFEST_SCHEMA: JsonSchema = {
+  type: 'object',
+  required: ['id', 'version', 'main', 'contributes'],
+  additionalProperties: false,
+  properties: {
+    $schema: { type: 'string' },
+    id: { type: 'string', pattern: '^[a-z0-9]+([.-][a-z0-9]+)*$' },
+    version: { type: 'string' },
+    displayName: { type: 'string' },
+    description: { type: 'string' },
+    engines: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { 'rollout-cloud': { type: 'string' }, node: { type: 'string' } },
+    },
+    main: { type: 'string', minLength: 1 },
+    contributes: {
+      type: 'object',
+      required: ['adapters'],
+      additionalProperties: false,
+      properties: {
+        adapters: {
+          type: 'array',
+          items: {
+            type: 'object',
+            required: ['id', 'provides'],
+            additionalProperties: false,
+            properties: {
+              id: { type: 'string', pattern: '^[a-z0-9]+([.-][a-z0-9]+)*$' },
+              provides: { type: 'string', pattern: '^[A-Za-z0-9_./-]+@[0-9]+$' },
+              description: { type: 'string' },
+              features: { type: 'array', items: { type: 'string' } },
+              requires: {
+                type: 'array',
+                items: { type: 'string', pattern: '^[A-Za-z0-9_./-]+(@[0-9]+)?([?*]|#[A-Za-z0-9_.-]{1,64})?$' },
+              },
+              config: { type: 'object' },
+              timeouts: {
+                type: 'object',
+                additionalProperties: false,
+                properties: {
+                  activateMs: { type: 'integer', minimum: 1 },
+                  disposeMs: { type: 'integer', minimum: 1 },
+                },
+              },
+            },
+          },
+        },
+      },
+    },
+  },
+};
+
+/** This package's folder and version, and the tree that runs: `dist`, or `src` under a transpiler. */
+const HERE = (() => {
+  const self = fileURLToPath(import.meta.url);
+  let root = dirname(self);
+  while (!existsSync(join(root, 'package.json'))) root = dirname(root);
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const [tree = ''] = relative(root, self).split(sep);
+  return { version, adapters: join(root, tree, 'adapters') };
+})();
+
+/** The version of this package. */
+export const VERSION = HERE.version;
+
+/** Finds and reads every plugin that the configuration lists and does not disable. */
+export function discover(config: LoadedConfig): Discovery {
+  const plugins: Plugin[] = [];
+  const missing: MissingPlugin[] = [];
+  const warnings: string[] = [];
+  const problems: Problem[] = [];
+  const builtIn = builtInFolders();
+
+  for (const [index, entry] of (config.value.plugins ?? DEFAULT_PLUGINS).entries()) {
+    const { use, optional = false, enabled = true } = typeof entry === 'string' ? { use: entry } : entry;
+    const place = config.place(typeof entry === 'string' ? ['plugins', index] : ['plugins', index, 'use']);
+    const found = read(use, config.folder, builtIn);
+    if (!enabled) {
+      missing.push({ use, reason: 'is disabled', adapterIds: adapterIds(found) });
+      continue;
+    }
+    const twin = 'plugin' in found && plugins.some(({ manifest }) => manifest.id === found.plugin.manifest.id);
+    if ('plugin' in found && !twin) {
+      plugins.push(found.plugin);
+      continue;
+    }
+    const [code, message]: [ProblemCode, string] =
+      'plugin' in found
+        ? ['RC1113', `plugin "${found.plugin.manifest.id}" is listed already; keep one entry`]
+        : [found.code, found.message];
+    if (optional) {
+      missing.push({ use, reason: `is not available: ${message}`, adapterIds: adapterIds(found) });
+      warnings.push(`optional plugin "${use}" is left out: ${code} ${message}`);
+    } else {
+      problems.push({ code, place, message: `${message} Mark it "optional": true to continue without it.` });
+    }
+  }
+  return { plugins, missing, warnings, problems };
+}
+
+type Found =
+  | { readonly plugin: Plugin }
+  | { readonly code: ProblemCode; readonly message: string; readonly adapterIds?: readonly string[] };
+
+function adapterIds(found: Found): readonly string[] {
+  return 'plugin' in found ? found.plugin.manifest.contributes.adapters.map(({ id }) => id) : (found.adapterIds ?? []);
+}
+
+function read(use: string, from: string, builtIn: ReadonlyMap<string, string>): Found {
+  // One letter before the colon is a Windows drive.
+  if (/^[a-z][a-z0-9+.-]+:/i.test(use)) {
+    return { code: 'RC1106', message: `plugin "${use}": URLs are not loaded; name a folder or a package.` };
+  }
+  const isPath = use.startsWith('.') || resolve(use) === use;
+  const folder = builtIn.get(use) ?? (isPath ? resolve(from, use) : packageFolder(use, from));
+  if (folder === null) {
+    const hint = suggest(use, [...builtIn.keys()]);
+    return {
+      code: 'RC1106',
+      message: `plugin "${use}" is not installed (looked from ${from}). Run: npm i ${use}.${hint.replace('Known', 'Built in')}`,
+    };
+  }
+  if (!existsSync(folder)) return { code: 'RC1106', message: `plugin "${use}": there is no folder ${folder}.` };
+  return readManifest(use, folder);
+}
+
+/** Where Node would find the package, for ESM-only packages and links too: its folder's real path. */
+function packageFolder(name: string, from: string): string | null {
+  const paths = createRequire(join(from, 'plugins.json')).resolve.paths(name) ?? [];
+  const found = paths.map((path) => join(path, name)).find((path) => existsSync(join(path, 'package.json')));
+  return found === undefined ? null : realpathSync(found);
+}
+
+function readManifest(use: string, folder: string): Found {
+  const wrong = (file: string, what: string): Found => ({
+    code: 'RC1107',
+    message: `plugin "${use}": ${file}: ${what}.`,
+  });
+  const own = join(folder, 'plugin.json');
+  const file = existsSync(own) ? own : join(folder, 'package.json');
+  if (!existsSync(file)) return wrong(folder, 'there is no plugin.json here');
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    const cause = error instanceof SyntaxError ? error.message : systemError(error, 'read it').message;
+    return wrong(file, `not a JSON file: ${cause}`);
+  }
+  if (file !== own) {
+    parsed = (parsed as Record<string, unknown> | null)?.['rollout-cloud'];
+    if (parsed === undefined) return wrong(folder, 'there is no plugin.json, and package.json has no "rollout-cloud"');
+  }
+  const [fault] = validate(MANIFEST_SCHEMA, parsed);
+  if (fault !== undefined) return wrong(file, fault.message.replace(/\.$/, ''));
+
+  const manifest = parsed as PluginManifest;
+  const adapterIds = manifest.contributes.adapters.map(({ id }) => id);
+  for (const [engine, version] of [
+    ['rollout-cloud', VERSION],
+    ['node', process.versions.node],
+  ] as const) {
+    const range = manifest.engines?.[engine];
+    if (range !== undefined && !semver.satisfies(version, range, { includePrerelease: true })) {
+      const message = `plugin ${manifest.id} ${manifest.version} needs ${engine} ${range}, this is ${version}.`;
+      return { code: 'RC1111', message, adapterIds };
+    }
+  }
+  const main = resolve(folder, manifest.main);
+  const inside = (path: string, base: string) => path.startsWith(base + sep);
+  // Under a transpiler a built-in's main is not there yet in the form that the manifest names.
+  const real = existsSync(main) ? realpathSync(main) : main;
+  if (!inside(main, folder) || !inside(real, existsSync(main) ? realpathSync(folder) : folder)) {
+    return wrong(file, `main "${manifest.main}" lies outside the plugin's folder`);
+  }
+  return { plugin: { manifest, mainUrl: pathToFileURL(real).href } };
+}
+
+/** Folders of the plugins that come with this package, by id. */
+function builtInFolders(): ReadonlyMap<string, string> {
+  const folders = new Map<string, string>();
+  for (const name of readdirSync(HERE.adapters)) {
+    const file = join(HERE.adapters, name, 'plugin.json');
+    if (!existsSync(file)) continue;
+    const { id } = JSON.parse(readFileSync(file, 'utf8')) as { id: string };
+    folders.set(id, join(HERE.adapters, name));
+  }
+  return folders;
+}
+
+/** One adapter of a plugin that is there. */
+export interface Adapter {
+  readonly plugin: Plugin;
+  readonly manifest: AdapterManifest;
+}
+
+/**
+ * Every adapter of the plugins found, by id.
+ * @throws FatalError ConfigInvalid when two plugins have an adapter of the same id
+ */
+export function adaptersOf(plugins: readonly Plugin[]): ReadonlyMap<string, Adapter> {
+  const adapters = new Map<string, Adapter>();
+  const problems: Problem[] = [];
+  for (const plugin of plugins) {
+    for (const manifest of plugin.manifest.contributes.adapters) {
+      const twin = adapters.get(manifest.id);
+      if (twin === undefined) adapters.set(manifest.id, { plugin, manifest });
+      else {
+        const [a, b] = [twin.plugin.manifest.id, plugin.manifest.id];
+        const message = `plugins "${a}" and "${b}" both have an adapter "${manifest.id}"; disable one of them`;
+        problems.push({ code: 'RC1113', place: null, message });
+      }
+    }
+  }
+  if (problems.length > 0) throw problemsError(problems);
+  return adapters;
+}

@@ -1,0 +1,300 @@
+/**
+ * The plan: which instances there are, on which adapter, with which configuration, and who needs whom. Made from the
+ * configuration and the manifests alone; no code of a plugin runs. Everything wrong is found at once.
+ */
+import {
+  BlockStore,
+  type Capability,
+  ComputeHint,
+  GpuEnumerator,
+  ObjectStore,
+  Queue,
+  SecretStore,
+  Storage,
+} from '../contracts/index.js';
+import type { BindingEntry, ConfigPath, InstancesEntry, LoadedConfig } from './config.js';
+import { type Adapter, adaptersOf, type Discovery } from './manifest.js';
+import { type Place, type Problem, type ProblemCode, problemsError, showPlace, suggest } from './problems.js';
+import { resolvePaths, validate } from './schema.js';
+
+/** One instance to be. */
+export interface PlannedInstance {
+  /** `<Capability>#<name>`. */
+  readonly key: string;
+  /** The capability's name, without its major version. */
+  readonly capability: string;
+  readonly name: string;
+  readonly isDefault: boolean;
+  readonly adapter: Adapter;
+  /** Checked, defaults filled in, paths absolute. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** What its factory may ask its context for. */
+  readonly requires: readonly Requirement[];
+  /** Where the adapter was named; `null` for an instance that stands because nothing else could serve. */
+  readonly place: Place | null;
+}
+
+/** One entry of a manifest's `requires`, resolved. */
+export interface Requirement {
+  readonly capability: string;
+  /** `many` is for `getAll`; the others are for `get`. */
+  readonly kind: 'one' | 'optional' | 'many';
+  /** The name asked for, `null` for the default. */
+  readonly name: string | null;
+  /** Keys of the instances that serve it. */
+  readonly keys: readonly string[];
+}
+
+export interface Plan {
+  /** By key. */
+  readonly instances: ReadonlyMap<string, PlannedInstance>;
+  /** Why a capability that nothing serves is not served, and what to bind. */
+  explainMissing(capability: string, name?: string): Problem;
+}
+
+/** The contracts of this package. A plugin may bring others. */
+export const KNOWN_CAPABILITIES: readonly Capability<never>[] = [
+  ObjectStore,
+  Queue,
+  SecretStore,
+  ComputeHint,
+  GpuEnumerator,
+  Storage,
+  BlockStore,
+] as unknown as Capability<never>[];
+
+/** @throws FatalError ConfigInvalid with every problem found, those of discovery included */
+export function makePlan(config: LoadedConfig, discovery: Discovery): Plan {
+  const planner = new Planner(config, discovery);
+  if (planner.problems.length > 0) throw problemsError(planner.problems);
+  return planner;
+}
+
+class Planner implements Plan {
+  readonly instances = new Map<string, PlannedInstance>();
+  readonly problems: Problem[];
+  readonly #adapters: ReadonlyMap<string, Adapter>;
+  readonly #config: LoadedConfig;
+  readonly #discovery: Discovery;
+  /** Capabilities that are served without a binding, or why not; `null` while it is being found out. */
+  readonly #unbound = new Map<string, Problem | null>();
+
+  constructor(config: LoadedConfig, discovery: Discovery) {
+    this.#config = config;
+    this.#discovery = discovery;
+    this.problems = [...discovery.problems];
+    this.#adapters = adaptersOf(discovery.plugins);
+
+    for (const [capability, entry] of Object.entries(config.value.bindings ?? {})) this.#bind(capability, entry);
+    // Whatever has a single provider is served without a binding.
+    for (const { manifest } of this.#adapters.values()) this.#serveUnbound(nameOf(manifest.provides));
+    for (const [key, planned] of this.instances) {
+      this.instances.set(key, { ...planned, requires: this.#resolveRequires(planned, this.problems) });
+    }
+    if (this.problems.length === 0) this.problems.push(...this.#cycles());
+  }
+
+  explainMissing(capability: string, name?: string): Problem {
+    const names = this.#namesOf(capability);
+    if (names.length > 0) {
+      const message =
+        name === undefined
+          ? `${capability} has several instances and no default; set bindings.${capability}.default or ask by name. Known: ${names.join(', ')}.`
+          : `${capability} has no instance "${name}".${suggest(name, names)}`;
+      return { code: 'RC1122', place: null, message };
+    }
+    return this.#unbound.get(capability) ?? this.#nothingProvides(capability);
+  }
+
+  #bind(capability: string, entry: BindingEntry | InstancesEntry): void {
+    const path = ['bindings', capability];
+    const known = this.#knownCapabilities();
+    if (!known.includes(capability)) {
+      const message = `bindings.${capability}: no such capability.${suggest(capability, known)}`;
+      this.#problem('RC1003', this.#config.place(path, 'key'), message);
+      return;
+    }
+    if (!('instances' in entry)) {
+      this.#add(capability, 'default', true, entry, path);
+      return;
+    }
+    const names = Object.keys(entry.instances);
+    if (entry.default !== undefined && !names.includes(entry.default)) {
+      const message = `bindings.${capability}.default: there is no instance "${entry.default}".${suggest(entry.default, names)}`;
+      this.#problem('RC1122', this.#config.place([...path, 'default']), message);
+    }
+    const fallback = names.length === 1 ? names[0] : 'default';
+    for (const [name, binding] of Object.entries(entry.instances)) {
+      this.#add(capability, name, name === (entry.default ?? fallback), binding, [...path, 'instances', name]);
+    }
+  }
+
+  #add(capability: string, name: string, isDefault: boolean, binding: BindingEntry, path: ConfigPath): void {
+    const place = this.#config.place([...path, 'adapter']);
+    const adapter = this.#adapters.get(binding.adapter);
+    if (adapter === undefined || nameOf(adapter.manifest.provides) !== capability) {
+      this.#problem('RC1102', place, this.#noAdapter(binding.adapter, capability, adapter));
+      return;
+    }
+    const token = KNOWN_CAPABILITIES.find((known) => known.name === capability);
+    if (token !== undefined && token.id !== adapter.manifest.provides) {
+      const message = `adapter ${binding.adapter} serves ${adapter.manifest.provides}, this host knows ${token.id}; install versions that agree`;
+      this.#problem('RC1111', place, message);
+    }
+    const planned = this.#instance(capability, name, isDefault, adapter, place);
+    const config = this.#checkConfig(adapter, binding.config ?? {}, `${path.join('.')}.config`, (steps, what) =>
+      this.#config.place([...path, 'config', ...steps], what),
+    );
+    this.problems.push(...config.problems);
+    this.instances.set(planned.key, { ...planned, config: config.value });
+  }
+
+  #instance(capability: string, name: string, isDefault: boolean, adapter: Adapter, place: Place | null) {
+    const key = `${capability}#${name}`;
+    return { key, capability, name, isDefault, adapter, place, config: {}, requires: [] };
+  }
+
+  #noAdapter(id: string, capability: string, other: Adapter | undefined): string {
+    const asked = `no adapter "${id}" for ${capability}`;
+    if (other !== undefined)
+      return `${asked}: it serves ${nameOf(other.manifest.provides)}.${this.#knownFor(id, capability)}`;
+    const away = this.#discovery.missing.find(({ adapterIds }) => adapterIds.includes(id));
+    if (away !== undefined) return `${asked}: plugin "${away.use}", which has it, ${away.reason}`;
+    return `${asked}.${this.#knownFor(id, capability)}`;
+  }
+
+  #knownFor(id: string, capability: string): string {
+    const known = suggest(
+      id,
+      this.#candidates(capability).map(({ manifest }) => manifest.id),
+    );
+    return known === '' ? ` No plugin that is listed serves ${capability}; list one under "plugins".` : known;
+  }
+
+  #checkConfig(
+    { manifest }: Adapter,
+    given: Readonly<Record<string, unknown>>,
+    label: string,
+    placeOf: (steps: readonly string[], what?: 'key') => Place | null,
+  ): { value: Record<string, unknown>; problems: Problem[] } {
+    const value = structuredClone({ ...given });
+    const schema = { type: 'object', additionalProperties: false, ...manifest.config };
+    try {
+      const problems = validate(schema, value).map(({ path, unknownKey, message }): Problem => {
+        const text = `${label}.${message} (adapter ${manifest.id})`.replace('.the whole value', '');
+        return unknownKey === null
+          ? { code: 'RC1105', place: placeOf(path), message: text }
+          : { code: 'RC1104', place: placeOf([...path, unknownKey], 'key'), message: text };
+      });
+      resolvePaths(schema, value, this.#config.folder);
+      return { value, problems };
+    } catch (error) {
+      const message = `adapter ${manifest.id}: the manifest's config is not a valid JSON Schema: ${(error as Error).message}`;
+      return { value, problems: [{ code: 'RC1107', place: null, message }] };
+    }
+  }
+
+  /** Adds the instance of a capability that no binding names, if a single adapter can serve it as it stands. */
+  #serveUnbound(capability: string, all = false): void {
+    if (this.#namesOf(capability).length > 0 || this.#unbound.get(capability) === null) return;
+    if (this.#unbound.has(capability) && !all) return;
+    if (Object.hasOwn(this.#config.value.bindings ?? {}, capability)) return;
+    this.#unbound.set(capability, null);
+    const candidates = this.#candidates(capability);
+    if (candidates.length > 1 && !all) {
+      const ids = candidates.map(({ manifest }) => manifest.id).join(', ');
+      const message = `${capability} has ${candidates.length} providers (${ids}) and none is chosen; set bindings.${capability}.adapter.`;
+      this.#unbound.set(capability, { code: 'RC1120', place: null, message });
+      return;
+    }
+    for (const adapter of candidates) {
+      const alone = candidates.length === 1;
+      const planned = this.#instance(capability, alone ? 'default' : adapter.manifest.id, alone, adapter, null);
+      const config = this.#checkConfig(adapter, {}, `bindings.${capability}.config`, () => null);
+      const problems = [...config.problems];
+      this.#resolveRequires(planned, problems);
+      const [problem] = problems;
+      if (problem === undefined) this.instances.set(planned.key, { ...planned, config: config.value });
+      else
+        this.#unbound.set(capability, {
+          ...problem,
+          message: `${capability} is not bound, and cannot be served as it stands: ${problem.message}`,
+        });
+    }
+    if (this.#unbound.get(capability) === null) this.#unbound.set(capability, this.#nothingProvides(capability));
+  }
+
+  #resolveRequires(planned: PlannedInstance, problems: Problem[]): Requirement[] {
+    return (planned.adapter.manifest.requires ?? []).map((text) => {
+      const [, capability = '', mark, name = null] = /^([^@?*#]+)(?:@\d+)?(\?|\*)?(?:#(.+))?$/.exec(text) ?? [];
+      const kind = mark === '*' ? 'many' : mark === '?' ? 'optional' : 'one';
+      this.#serveUnbound(capability, kind === 'many');
+      const keys = [...this.instances.values()]
+        .filter((other) => other.capability === capability && (kind === 'many' || this.#isNamed(other, name)))
+        .map(({ key }) => key);
+      if (kind === 'one' && keys.length === 0) {
+        const { code, message } = this.explainMissing(capability, name ?? undefined);
+        const who = `${planned.key} (adapter ${planned.adapter.manifest.id}) requires ${text}`;
+        problems.push({ code, place: planned.place, message: `${who}: ${message}` });
+      }
+      return { capability, kind, name, keys };
+    });
+  }
+
+  #isNamed(instance: PlannedInstance, name: string | null): boolean {
+    return name === null ? instance.isDefault : instance.name === name;
+  }
+
+  /** Each circle once, with its path. */
+  #cycles(): Problem[] {
+    const done = new Set<string>();
+    const problems: Problem[] = [];
+    const visit = (key: string, trail: readonly string[]): void => {
+      const start = trail.indexOf(key);
+      if (start >= 0) {
+        const places = trail.slice(start).map((step) => this.instances.get(step)?.place ?? null);
+        const shown = places
+          .filter((place) => place !== null)
+          .map(showPlace)
+          .join(', ');
+        const message = `dependency cycle: ${[...trail.slice(start), key].join(' -> ')} (${shown})`;
+        problems.push({ code: 'RC1201', place: places[0] ?? null, message });
+        return;
+      }
+      if (done.has(key)) return;
+      for (const { keys } of this.instances.get(key)?.requires ?? []) {
+        for (const next of keys) visit(next, [...trail, key]);
+      }
+      done.add(key);
+    };
+    for (const key of this.instances.keys()) visit(key, []);
+    return problems;
+  }
+
+  #nothingProvides(capability: string): Problem {
+    const message = `nothing provides ${capability}; list a plugin with an adapter for it under "plugins" and name the adapter in bindings.${capability}.adapter`;
+    return { code: 'RC1121', place: null, message };
+  }
+
+  #candidates(capability: string): Adapter[] {
+    return [...this.#adapters.values()].filter(({ manifest }) => nameOf(manifest.provides) === capability);
+  }
+
+  #namesOf(capability: string): string[] {
+    return [...this.instances.values()].filter((i) => i.capability === capability).map(({ name }) => name);
+  }
+
+  #knownCapabilities(): string[] {
+    const brought = [...this.#adapters.values()].map(({ manifest }) => nameOf(manifest.provides));
+    return [...new Set([...KNOWN_CAPABILITIES.map(({ name }) => name), ...brought])];
+  }
+
+  #problem(code: ProblemCode, place: Place | null, message: string): void {
+    this.problems.push({ code, place, message });
+  }
+}
+
+/** `Queue` of `Queue@1`. */
+export function nameOf(provides: string): string {
+  return provides.slice(0, provides.lastIndexOf('@'));
+}

@@ -1,0 +1,102 @@
+/**
+ * What is wrong with a configuration, where, and what to do: collected in full, then thrown as one error.
+ *
+ * Codes are stable and say what kind of problem it is; docs/errors.md has a line for each.
+ */
+import { distance } from 'fastest-levenshtein';
+import { FatalError } from '../contracts/errors.js';
+
+/** The host's own codes. 10xx: the file. 11xx: plugins, adapters and their configuration. 12xx, 13xx: while running. */
+export type ProblemCode =
+  /** The configuration cannot be read. */
+  | 'RC1001'
+  /** It is not JSON with comments. */
+  | 'RC1002'
+  /** It has a key that is not known, or twice the same. */
+  | 'RC1003'
+  /** A value has the wrong type or form. */
+  | 'RC1004'
+  /** It asks for something that this version does not do. */
+  | 'RC1005'
+  /** No loaded plugin has an adapter of that id, or it serves another capability. */
+  | 'RC1102'
+  /** An adapter's configuration has a key that is not known. */
+  | 'RC1104'
+  /** An adapter's configuration has a value of the wrong type or form, or lacks one. */
+  | 'RC1105'
+  /** A plugin is not where `use` says. */
+  | 'RC1106'
+  /** A plugin's manifest is not valid. */
+  | 'RC1107'
+  /** A plugin needs another version of this package or of Node. */
+  | 'RC1111'
+  /** Two plugins, or two adapters, have the same id. */
+  | 'RC1113'
+  /** Several adapters could serve a capability and none is chosen. */
+  | 'RC1120'
+  /** Nothing provides a capability. */
+  | 'RC1121'
+  /** There is no instance of that name. */
+  | 'RC1122'
+  /** Adapters require one another in a circle. */
+  | 'RC1201'
+  /** A plugin's module cannot be imported, or is no plugin. */
+  | 'RC1301'
+  /** Activation took too long. */
+  | 'RC1302'
+  /** An adapter's factory failed. */
+  | 'RC1303'
+  /** An adapter asked its context for something that its manifest does not require. */
+  | 'RC1304'
+  /** Disposing took too long. */
+  | 'RC1305';
+
+/** Where a value stands: a file with line and column (from 1), or the name of another source. */
+export interface Place {
+  readonly source: string;
+  readonly line?: number;
+  readonly column?: number;
+}
+
+export interface Problem {
+  readonly code: ProblemCode;
+  readonly place: Place | null;
+  /** What was asked, what was found, what to do. */
+  readonly message: string;
+}
+
+export function showPlace({ source, line, column }: Place): string {
+  return line === undefined ? source : `${source}:${line}:${column}`;
+}
+
+export function showProblem({ code, place, message }: Problem): string {
+  return place === null ? `${code} ${message}` : `${code} ${showPlace(place)} ${message}`;
+}
+
+/** One error for all `problems`, sorted by place; its message has a line for each, its code is the first one's. */
+export function problemsError(problems: readonly Problem[]): FatalError {
+  const sorted = [...problems].sort(byPlace);
+  return new FatalError('ConfigInvalid', sorted.map(showProblem).join('\n'), {
+    code: sorted[0]?.code,
+    context: { problems: sorted },
+  });
+}
+
+function byPlace({ place: a }: Problem, { place: b }: Problem): number {
+  return (
+    (a?.source ?? '').localeCompare(b?.source ?? '') ||
+    (a?.line ?? 0) - (b?.line ?? 0) ||
+    (a?.column ?? 0) - (b?.column ?? 0)
+  );
+}
+
+/** ` Did you mean "x"? Known: …` for a name that is not among `known`. Empty where nothing is known. */
+export function suggest(name: string, known: readonly string[]): string {
+  if (known.length === 0) return '';
+  const sorted = [...known].sort();
+  const [nearest] = [...sorted].sort((a, b) => distance(name, a) - distance(name, b));
+  // A slip in a short name, one in three letters of a long one: past that a guess misleads.
+  const slips = nearest === undefined ? name.length : distance(name, nearest);
+  const near = slips < name.length && slips <= Math.max(1, name.length / 3);
+  return `${near ? ` Did you mean "${nearest}"?` : ''} Known: ${sorted.join(', ')}.`;
+}

@@ -1,0 +1,224 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { createHost } from '../../src/registry/index.js';
+import { Workspace } from '../support/workspace.js';
+
+let space: Workspace;
+beforeEach(() => {
+  space = new Workspace();
+});
+afterEach(() => space[Symbol.asyncDispose]());
+
+/** The error's lines, with the workspace's folder cut out. */
+async function problems(config: string | object, options = {}): Promise<string[]> {
+  try {
+    await space.host(config, options);
+  } catch (error) {
+    expect(error).toMatchObject({
+      severity: 'fatal',
+      kind: 'ConfigInvalid',
+      code: expect.stringMatching(/^RC1\d{3}$/),
+    });
+    return (error as Error).message.replaceAll(`${space.folder}/`, '').split('\n');
+  }
+  throw new Error('this configuration was accepted');
+}
+
+describe('a plugins.json that is not right is refused with file, line and column', () => {
+  test('a file that is not there', async () => {
+    await expect(createHost({ config: space.path('none.json') })).rejects.toMatchObject({
+      code: 'RC1001',
+      message: expect.stringContaining('none.json there is no such file; create it, or name another'),
+    });
+  });
+
+  test('a folder in its place', async () => {
+    await expect(createHost({ config: space.folder })).rejects.toMatchObject({
+      code: 'RC1001',
+      message: expect.stringContaining('EISDIR'),
+    });
+  });
+
+  test.each([
+    ['empty', '', 'RC1002 plugins.json:1:1 the file is empty'],
+    ['only a comment', '// nothing', 'RC1002 plugins.json:1:11 this is not JSON (comments are allowed): ValueExpected'],
+    [
+      'cut off',
+      '{\n  "bindings": {',
+      'RC1002 plugins.json:2:16 this is not JSON (comments are allowed): CloseBraceExpected',
+    ],
+    ['not an object', '[1]', 'RC1004 plugins.json:1:1 the whole value must be of type object, found object'],
+    [
+      'an unknown key',
+      '{\n  "binding": {}\n}',
+      'RC1003 plugins.json:2:3 binding: unknown key. Did you mean "bindings"?',
+    ],
+    [
+      'a key twice',
+      '{ "plugins": [],\n "plugins": [] }',
+      'RC1003 plugins.json:2:2 the key "plugins" stands here for the second',
+    ],
+    ['a newer version', '{ "version": 2 }', 'RC1004 plugins.json:1:14 version must be 1, found 2'],
+    [
+      'plugins of the wrong type',
+      '{ "plugins": "x" }',
+      'RC1004 plugins.json:1:14 plugins must be of type array, found "x"',
+    ],
+    ['an entry without use', '{ "plugins": [{}] }', 'RC1004 plugins.json:1:15 plugins.0.use is missing'],
+    [
+      'an entry with a typo',
+      '{ "plugins": [{ "use": "a", "enable": true }] }',
+      'RC1003 plugins.json:1:29 plugins.0.enable: unknown key. Did you mean "enabled"?',
+    ],
+    [
+      'a binding without adapter',
+      '{ "bindings": { "Queue": {} } }',
+      'RC1004 plugins.json:1:26 bindings.Queue.adapter is missing',
+    ],
+    [
+      'a binding with a typo',
+      '{ "bindings": { "Queue": { "adaptor": "x" } } }',
+      'RC1003 plugins.json:1:28 bindings.Queue.adaptor: unknown key. Did you mean "adapter"?',
+    ],
+    [
+      'instances without instances',
+      '{ "bindings": { "Queue": { "default": "x" } } }',
+      'RC1004 plugins.json:1:26 bindings.Queue.instances is missing',
+    ],
+    [
+      'an instance name with a space',
+      '{ "bindings": { "Queue": { "instances": { "a b": { "adapter": "x" } } } } }',
+      'RC1004 plugins.json:1:41 bindings.Queue.instances.a b: the name has characters that are not allowed',
+    ],
+    [
+      'a capability that is none',
+      '{ "bindings": { "Queu": { "adapter": "local.in-mem" } } }',
+      'RC1003 plugins.json:1:17 bindings.Queu: no such capability. Did you mean "Queue"?',
+    ],
+    ['the key __proto__', '{ "__proto__": {} }', 'RC1003 plugins.json:1:3 __proto__: unknown key'],
+  ])('%s', async (_, text, expected) => {
+    expect((await problems(text)).join('\n')).toContain(expected);
+  });
+
+  test('everything wrong is told at once, in the order of the file', async () => {
+    const lines = await problems('{\n  "versoin": 1,\n  "plugins": [3],\n  "bindings": { "Queue": {} }\n}');
+    expect(lines.map((line) => line.split(' ').slice(0, 2).join(' '))).toEqual([
+      'RC1003 plugins.json:2:3',
+      'RC1004 plugins.json:3:15',
+      'RC1004 plugins.json:4:26',
+    ]);
+  });
+
+  test('a byte order mark and trailing commas are no fault', async () => {
+    await expect(space.host('\uFEFF{ "version": 1, /* none */ "plugins": [], }')).resolves.toBeDefined();
+  });
+});
+
+describe('what a later version will do is refused by name, never ignored', () => {
+  test.each([
+    ['profiles', '{ "profiles": { "test": {} } }', 'RC1005 plugins.json:1:3 profiles: not supported'],
+    [
+      'middleware',
+      '{ "bindings": { "Queue": { "adapter": "local.in-mem", "middleware": [] } } }',
+      'RC1005 plugins.json:1:55 middleware: not supported',
+    ],
+    [
+      'require',
+      '{ "bindings": { "Queue": { "adapter": "local.in-mem", "require": [] } } }',
+      'RC1005 plugins.json:1:55 "require" of a binding: not supported',
+    ],
+    [
+      'a preference list',
+      '{ "bindings": { "Queue": { "adapter": ["a", "b"] } } }',
+      'RC1005 plugins.json:1:39 a list of adapters: not supported',
+    ],
+    [
+      'an interpolation',
+      '{ "bindings": { "Storage": { "adapter": "local.sqlite", "config": { "path": "${env:X}" } } } }',
+      'RC1005 plugins.json:1:77 ${env:…} in "${env:X}": not supported',
+    ],
+    [
+      'a secret reference',
+      '{ "bindings": { "Storage": { "adapter": "local.sqlite", "config": { "path": { "$secret": "x" } } } } }',
+      'RC1005 plugins.json:1:77 { "$secret": … }: not supported',
+    ],
+  ])('%s', async (_, text, expected) => {
+    const lines = await problems(text);
+    expect(lines[0]).toContain(expected);
+    expect(lines).toHaveLength(1);
+  });
+
+  test('plugins.local.json beside the file', async () => {
+    space.write('plugins.local.json', '{}');
+    expect((await problems('{}'))[0]).toContain('RC1005 the file plugins.local.json: not supported');
+  });
+
+  test('the environment layer', async () => {
+    process.env.ROLLOUT_CLOUD__bindings__Queue__adapter = 'x';
+    try {
+      expect((await problems('{}'))[0]).toContain(
+        'RC1005 the environment variable ROLLOUT_CLOUD__bindings__Queue__adapter',
+      );
+    } finally {
+      delete process.env.ROLLOUT_CLOUD__bindings__Queue__adapter;
+    }
+  });
+
+  test('but an adapter may have a setting of such a name', async () => {
+    const use = space.plugin({
+      id: 'acme.vault',
+      adapters: [
+        { id: 'acme.vault', provides: 'SecretStore@1', config: { properties: { middleware: { type: 'string' } } } },
+      ],
+      code: 'export default definePlugin({ adapters: {} })',
+    });
+    const config = {
+      plugins: [use],
+      bindings: { SecretStore: { adapter: 'acme.vault', config: { middleware: 'x' } } },
+    };
+    expect((await space.host(config)).bindings()[0]?.config).toEqual({ middleware: 'x' });
+  });
+});
+
+describe('set puts single values on top', () => {
+  const config = { bindings: { Storage: { adapter: 'local.memory' } } };
+
+  test('and their place is their own name', async () => {
+    const host = await space.host(config, { set: { 'bindings.Storage.adapter': 'local.sqlite' } });
+    expect(host.bindings().find(({ capability }) => capability === 'Storage')?.adapter).toBe('local.sqlite');
+    expect(await problems(config, { set: { 'bindings.Storage.adapter': 'local.sqlit' } })).toEqual([
+      'RC1102 set bindings.Storage.adapter no adapter "local.sqlit" for Storage. Did you mean "local.sqlite"? Known: local.memory, local.sqlite.',
+    ]);
+  });
+
+  test('objects that are not there yet are made, null deletes, whole objects are taken', async () => {
+    const host = await space.host(config, {
+      set: {
+        'bindings.SecretStore.adapter': 'local.env',
+        'bindings.SecretStore.config': { allowlist: ['A'] },
+        'bindings.Storage': null,
+      },
+    });
+    expect(host.has({ name: 'Storage', id: 'Storage@1' } as never)).toBe(false);
+    expect(host.bindings().find(({ capability }) => capability === 'SecretStore')?.config).toEqual({
+      allowlist: ['A'],
+    });
+  });
+
+  test('no path reaches the prototype of all objects', async () => {
+    await problems(config, { set: { '__proto__.polluted': 'yes' } }).catch(() => []);
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+  });
+});
+
+describe('a configuration given as an object', () => {
+  test('is used without touching it, and its problems name the value', async () => {
+    const config = { plugins: [], bindings: { Queue: { adapter: 'x' } } } as const;
+    const before = JSON.stringify(config);
+    await expect(createHost({ config })).rejects.toMatchObject({
+      code: 'RC1102',
+      message:
+        'RC1102 config.bindings.Queue.adapter no adapter "x" for Queue. No plugin that is listed serves Queue; list one under "plugins".',
+    });
+    expect(JSON.stringify(config)).toBe(before);
+  });
+});

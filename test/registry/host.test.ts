@@ -1,0 +1,492 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { inject, named, optional } from 'inversify';
+import {
+  BlockStore,
+  ComputeHint,
+  capability,
+  FatalError,
+  ObjectStore,
+  Queue,
+  SecretStore,
+  Storage,
+} from '../../src/contracts/index.js';
+import { createHost, type Host } from '../../src/registry/index.js';
+import { NAMING_STORE, Workspace } from '../support/workspace.js';
+
+let space: Workspace;
+beforeEach(() => {
+  space = new Workspace();
+});
+afterEach(() => space[Symbol.asyncDispose]());
+
+const ADAPTER = { id: 'acme.vault', provides: 'SecretStore@1' };
+const SECRETS = 'get: async () => {}, put: async () => {}, names: async () => []';
+
+/** A host on one plugin with an adapter `acme.vault` whose factory has this body. */
+function vaultHost(
+  factory: string,
+  adapter: object = {},
+  bindings: object = { SecretStore: { adapter: 'acme.vault' } },
+): Promise<Host> {
+  const use = space.plugin({
+    id: 'acme.vault',
+    adapters: [{ ...ADAPTER, ...adapter }],
+    code: `${NAMING_STORE} let calls = 0;
+      export default definePlugin({ adapters: { 'acme.vault': async (ctx) => { calls++; ${factory} } } });`,
+  });
+  return space.host({ plugins: [use], bindings });
+}
+
+/** A plugin whose adapters log when they are made and disposed, and take what they require. */
+function chain(...adapters: { id: string; provides: string; requires?: string[] }[]): string {
+  return space.plugin({
+    id: 'acme.chain',
+    adapters,
+    code: `
+      const tokens = Object.fromEntries([Queue, Storage, ObjectStore, SecretStore, GpuEnumerator, ComputeHint].map((t) => [t.name, t]));
+      const any = { get: () => async () => {} };
+      const make = (requires) => async (ctx) => {
+        for (const need of requires) {
+          const [, name, instance] = /^(\\w+)(?:#(\\w+))?/.exec(need);
+          if (need.endsWith('*')) await ctx.getAll(tokens[name]);
+          else await ctx.get(tokens[name], instance).catch((e) => { if (!need.endsWith('?')) throw e; log(e.message); });
+        }
+        log('made ' + ctx.id + '#' + ctx.name);
+        return new Proxy({}, { get: (_, key) => key === 'then' ? undefined : key === Symbol.asyncDispose || key === 'close'
+          ? async () => { log('disposed ' + ctx.id + '#' + ctx.name); } : async () => {} });
+      };
+      export default definePlugin({ adapters: { ${adapters.map(({ id, requires = [] }) => `'${id}': make(${JSON.stringify(requires)})`).join(', ')} } });`,
+  });
+}
+
+describe('asking for a capability', () => {
+  test('gives the adapter that plugins.json names, made once whoever asks', async () => {
+    const host = await vaultHost(`await new Promise((r) => setTimeout(r, 5)); log('made'); return naming(ctx);`);
+    const [a, b] = await Promise.all([host.get(SecretStore), host.get(SecretStore)]);
+    expect(a).toBe(b);
+    expect(await host.get(SecretStore)).toBe(a);
+    expect(space.log).toEqual(['made']);
+    expect((await a.get('k')).reveal()).toBe('acme.vault#default:k');
+  });
+
+  test('instances of one capability are told apart by name, and one is the default', async () => {
+    const instances = { main: { adapter: 'acme.vault' }, other: { adapter: 'acme.vault' } };
+    const host = await vaultHost('return naming(ctx);', {}, { SecretStore: { default: 'other', instances } });
+    expect((await (await host.get(SecretStore)).get('k')).reveal()).toBe('acme.vault#other:k');
+    expect((await (await host.get(SecretStore, 'main')).get('k')).reveal()).toBe('acme.vault#main:k');
+    expect(await host.getAll(SecretStore)).toEqual([
+      await host.get(SecretStore, 'main'),
+      await host.get(SecretStore, 'other'),
+    ]);
+    expect(host.has(SecretStore, 'main')).toBe(true);
+    expect(host.has(SecretStore, 'none')).toBe(false);
+    await expect(host.get(SecretStore, 'man')).rejects.toMatchObject({
+      code: 'RC1122',
+      message: 'RC1122 SecretStore has no instance "man". Did you mean "main"? Known: main, other.',
+    });
+  });
+
+  test('several instances without a default are asked for by name', async () => {
+    const instances = { a: { adapter: 'acme.vault' }, b: { adapter: 'acme.vault' } };
+    const host = await vaultHost('return naming(ctx);', {}, { SecretStore: { instances } });
+    await expect(host.get(SecretStore)).rejects.toMatchObject({
+      code: 'RC1122',
+      message: expect.stringContaining(
+        'SecretStore has several instances and no default; set bindings.SecretStore.default',
+      ),
+    });
+    await expect(vaultHost('', {}, { SecretStore: { default: 'c', instances } })).rejects.toThrow(
+      'bindings.SecretStore.default: there is no instance "c". Known: a, b.',
+    );
+  });
+
+  test('BlockStore: nothing provides it, and what to bind', async () => {
+    const host = await createHost({ config: {} });
+    await expect(host.get(BlockStore)).rejects.toMatchObject({
+      severity: 'fatal',
+      kind: 'ConfigInvalid',
+      code: 'RC1121',
+      message: expect.stringMatching(/nothing provides BlockStore; list a plugin .* bindings\.BlockStore\.adapter/),
+    });
+    expect(host.has(BlockStore)).toBe(false);
+    expect(await host.getAll(BlockStore)).toEqual([]);
+  });
+
+  test('a capability with one provider needs no binding; with two, one has to be chosen', async () => {
+    const host = await createHost({ config: {} });
+    expect(host.has(SecretStore)).toBe(true);
+    await expect(host.get(Storage)).rejects.toMatchObject({
+      code: 'RC1120',
+      message:
+        'RC1120 Storage has 2 providers (local.sqlite, local.memory) and none is chosen; set bindings.Storage.adapter.',
+    });
+    await expect(host.get(Queue)).rejects.toMatchObject({
+      code: 'RC1120',
+      message: expect.stringMatching(
+        /Queue is not bound, and cannot be served as it stands: .*requires Storage: Storage has 2 providers/,
+      ),
+    });
+  });
+
+  test('a capability that a plugin brings works like any other', async () => {
+    const Vault = capability<{ open(): Promise<string> }>('acme.vault/Vault', { major: 1 });
+    const host = await vaultHost(`return { open: async () => 'opened' };`, { provides: 'acme.vault/Vault@1' }, {});
+    expect(await (await host.get(Vault)).open()).toBe('opened');
+  });
+});
+
+describe('configuration of an adapter', () => {
+  const SCHEMA = {
+    required: ['url'],
+    properties: {
+      url: { type: 'string' },
+      retries: { type: 'integer', default: 3 },
+      cache: { type: 'string', format: 'path', default: './cache' },
+      nested: { type: 'object', properties: { file: { type: 'string', format: 'path' } } },
+    },
+  };
+  const bind = (config: object) => ({ SecretStore: { adapter: 'acme.vault', config } });
+
+  test('is checked, gets its defaults, and its paths are relative to plugins.json', async () => {
+    const host = await vaultHost('return naming(ctx);', { config: SCHEMA }, bind({ url: 'x', nested: { file: 'f' } }));
+    expect(((await host.get(SecretStore)) as unknown as { config: unknown }).config).toEqual({
+      url: 'x',
+      retries: 3,
+      cache: space.path('cache'),
+      nested: { file: space.path('f') },
+    });
+  });
+
+  test.each([
+    [
+      { url: 'x', retrys: 1 },
+      'RC1104 <space>/plugins.json:10:9 bindings.SecretStore.config.retrys: unknown key. Did you mean "retries"? Known: cache, nested, retries, url. (adapter acme.vault)',
+    ],
+    [
+      { url: 7 },
+      'RC1105 <space>/plugins.json:9:16 bindings.SecretStore.config.url must be of type string, found 7 (adapter acme.vault)',
+    ],
+    [{}, 'RC1105 <space>/plugins.json:8:17 bindings.SecretStore.config.url is missing (adapter acme.vault)'],
+  ])('%j is refused with its place', async (config, expected) => {
+    await expect(vaultHost('', { config: SCHEMA }, bind(config))).rejects.toThrow(
+      expected.replace('<space>', space.folder),
+    );
+  });
+
+  test('an adapter without a schema takes no configuration', async () => {
+    await expect(vaultHost('', {}, bind({ a: 1 }))).rejects.toThrow(
+      'bindings.SecretStore.config.a: unknown key. (adapter acme.vault)',
+    );
+  });
+
+  test('an adapter of another capability is refused', async () => {
+    await expect(vaultHost('', {}, { Queue: { adapter: 'acme.vault' } })).rejects.toThrow(
+      'no adapter "acme.vault" for Queue: it serves SecretStore. No plugin that is listed serves Queue',
+    );
+  });
+
+  test('an adapter of another major is refused', async () => {
+    await expect(vaultHost('', { provides: 'SecretStore@2' })).rejects.toThrow(
+      /RC1111 .*adapter acme.vault serves SecretStore@2, this host knows SecretStore@1/,
+    );
+  });
+});
+
+describe('activation', () => {
+  test('a failure is not kept: the next demand tries again', async () => {
+    const host = await vaultHost(`if (calls === 1) throw new Error('not yet'); return naming(ctx);`);
+    await expect(host.get(SecretStore)).rejects.toMatchObject({
+      kind: 'PluginContract',
+      code: 'RC1303',
+      message: 'RC1303 activation of SecretStore#default (adapter acme.vault) failed: not yet',
+    });
+    await expect(host.get(SecretStore)).resolves.toBeDefined();
+  });
+
+  test('an error of the family passes as it is', async () => {
+    const host = await vaultHost(
+      `throw new contracts.RecoverableError('Transient', 'no server', { code: 'NO_SERVER' });`,
+    );
+    await expect(host.get(SecretStore)).rejects.toMatchObject({
+      kind: 'Transient',
+      code: 'NO_SERVER',
+      message: 'no server',
+    });
+  });
+
+  test.each([
+    ['nothing', 'return undefined;', 'RC1303', 'answered undefined, not an object'],
+    ['null', 'return null;', 'RC1303', 'answered null, not an object'],
+    [
+      'an object without the contract',
+      'return { get() {} };',
+      'PLUGIN_CONTRACT',
+      'adapter acme.vault has no put(), which SecretStore@1 asks for',
+    ],
+  ])('a factory that answers %s is refused', async (_, code, expectedCode, message) => {
+    const host = await vaultHost(code);
+    await expect(host.get(SecretStore)).rejects.toMatchObject({
+      kind: 'PluginContract',
+      code: expectedCode,
+      message: expect.stringContaining(message),
+    });
+  });
+
+  test('what a failed activation owned is released before the next one starts, last first', async () => {
+    const host = await vaultHost(`
+      ctx.own('a', async (it) => { await null; log('released ' + it); });
+      ctx.own('b', (it) => log('released ' + it));
+      log('activating');
+      if (calls === 1) throw new Error('no');
+      return naming(ctx);`);
+    await expect(host.get(SecretStore)).rejects.toThrow('no');
+    await host.get(SecretStore);
+    expect(space.log).toEqual(['activating', 'released b', 'released a', 'activating']);
+  });
+
+  test('one that takes too long is ended, its signal aborted, and its late result disposed', async () => {
+    const host = await vaultHost(
+      `ctx.signal.addEventListener('abort', () => log('aborted ' + ctx.signal.reason.code));
+       ctx.own('file', () => log('released'));
+       await new Promise((resolve) => setTimeout(resolve, 60));
+       return { ${SECRETS}, close: () => log('closed late') };`,
+      { timeouts: { activateMs: 10 } },
+    );
+    await expect(host.get(SecretStore)).rejects.toMatchObject({
+      kind: 'Transient',
+      code: 'RC1302',
+      message: 'RC1302 activation of SecretStore#default (adapter acme.vault) did not finish within 10 ms',
+    });
+    expect(space.log).toEqual(['aborted RC1302']);
+    while (space.log.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(space.log).toEqual(['aborted RC1302', 'closed late', 'released']);
+  });
+
+  test('dependencies come first, and only what is required may be asked for', async () => {
+    const use = chain(
+      { id: 'x.queue', provides: 'Queue@1', requires: ['Storage', 'SecretStore?', 'GpuEnumerator*'] },
+      { id: 'x.storage', provides: 'Storage@1' },
+    );
+    const host = await space.host({ plugins: [use] });
+    await host.get(Queue);
+    expect(space.log).toEqual([
+      'made x.storage#default',
+      expect.stringContaining('nothing provides SecretStore'),
+      'made x.queue#default',
+    ]);
+
+    const greedy = await vaultHost('await ctx.get(Queue); return naming(ctx);');
+    await expect(greedy.get(SecretStore)).rejects.toMatchObject({
+      code: 'RC1304',
+      message: expect.stringContaining(
+        'asked for Queue, which its manifest does not require; add "Queue" to "requires"',
+      ),
+    });
+  });
+
+  test('getAll leaves out what cannot be activated, and says why', async () => {
+    const use = space.plugin({
+      id: 'acme.gpus',
+      adapters: [
+        { id: 'good', provides: 'GpuEnumerator@1' },
+        { id: 'bad', provides: 'GpuEnumerator@1' },
+        { id: 'hint', provides: 'ComputeHint@1', requires: ['GpuEnumerator*'] },
+      ],
+      code: `export default definePlugin({ adapters: {
+        good: () => ({ enumerate: async () => ({ gpus: [], source: 'good', reason: 'none', driverVersion: null }) }),
+        bad: () => { throw new Error('no driver'); },
+        hint: async (ctx) => {
+          const all = await ctx.getAll(GpuEnumerator);
+          log(all.length + ' ' + all.failed.map(({ name, error }) => name + ': ' + error.message).join());
+          return { inventory: async () => ({}), preemptionSignal: async () => null };
+        },
+      } });`,
+    });
+    const host = await space.host({ plugins: [use] });
+    await host.get(ComputeHint);
+    expect(space.log).toEqual(['1 bad: RC1303 activation of GpuEnumerator#bad (adapter bad) failed: no driver']);
+  });
+});
+
+describe('the plan', () => {
+  test('a requirement that nothing meets is told at once, where the adapter was named', async () => {
+    const use = chain({ id: 'x.queue', provides: 'Queue@1', requires: ['Storage', 'SecretStore#db'] });
+    await expect(space.host({ plugins: [use], bindings: { Queue: { adapter: 'x.queue' } } })).rejects.toThrow(
+      new RegExp(
+        `RC1121 ${space.folder}/plugins.json:7:18 Queue#default \\(adapter x.queue\\) requires Storage: nothing provides Storage.*\n` +
+          `RC1121 ${space.folder}/plugins.json:7:18 Queue#default \\(adapter x.queue\\) requires SecretStore#db: nothing provides SecretStore`,
+      ),
+    );
+  });
+
+  test('a circle is told with its path and places, before anything runs', async () => {
+    const use = chain(
+      { id: 'x.secrets', provides: 'SecretStore@1', requires: ['ObjectStore'] },
+      { id: 'x.objects', provides: 'ObjectStore@1', requires: ['Storage', 'SecretStore'] },
+      { id: 'x.storage', provides: 'Storage@1' },
+    );
+    const bindings = { SecretStore: { adapter: 'x.secrets' }, ObjectStore: { adapter: 'x.objects' } };
+    await expect(space.host({ plugins: [use], bindings })).rejects.toMatchObject({
+      code: 'RC1201',
+      message: `RC1201 ${space.folder}/plugins.json:7:18 dependency cycle: SecretStore#default -> ObjectStore#default -> SecretStore#default (${space.folder}/plugins.json:7:18, ${space.folder}/plugins.json:10:18)`,
+    });
+    expect(space.imported).toEqual([]);
+  });
+
+  test('bindings() shows what is planned, on what, and in which state', async () => {
+    const host = await vaultHost('return naming(ctx);', { config: { properties: { n: { default: 1 } } } });
+    const info = {
+      capability: 'SecretStore',
+      name: 'default',
+      isDefault: true,
+      adapter: 'acme.vault',
+      plugin: 'acme.vault',
+      pluginVersion: '1.0.0',
+      config: { n: 1 },
+    };
+    expect(host.bindings()).toEqual([{ ...info, state: 'planned' }]);
+    await host.get(SecretStore);
+    expect(host.bindings()).toEqual([{ ...info, state: 'active' }]);
+    await host.stop();
+    expect(host.bindings()).toEqual([{ ...info, state: 'stopped' }]);
+  });
+});
+
+describe('stopping', () => {
+  test('disposes each instance after those that need it, whatever the order of activation', async () => {
+    const use = chain(
+      { id: 'x.storage', provides: 'Storage@1' },
+      { id: 'x.queue', provides: 'Queue@1', requires: ['Storage'] },
+      { id: 'x.objects', provides: 'ObjectStore@1', requires: ['Queue'] },
+      { id: 'x.secrets', provides: 'SecretStore@1' },
+    );
+    const host = await space.host({ plugins: [use] });
+    await host.get(Queue);
+    await host.get(Storage);
+    await host.get(ObjectStore);
+    space.log.length = 0;
+    const report = await host.stop();
+    expect(space.log).toEqual(['disposed x.objects#default', 'disposed x.queue#default', 'disposed x.storage#default']);
+    expect(report).toEqual({ stopped: ['ObjectStore#default', 'Queue#default', 'Storage#default'], errors: [] });
+    expect(await host.stop()).toBe(report);
+  });
+
+  test('one that fails or hangs does not keep the others, and the report names it', async () => {
+    const use = space.plugin({
+      id: 'acme.vault',
+      adapters: ['fails', 'hangs', 'works'].map((id) => ({ ...ADAPTER, id, timeouts: { disposeMs: 20 } })),
+      code: `const store = (close) => () => ({ ${SECRETS}, close });
+        export default definePlugin({ adapters: {
+          fails: store(() => { throw new Error('disk gone'); }),
+          hangs: store(() => new Promise(() => {})),
+          works: store(() => log('closed')),
+        } });`,
+    });
+    const instances = { works: { adapter: 'works' }, fails: { adapter: 'fails' }, hangs: { adapter: 'hangs' } };
+    const host = await space.host({ plugins: [use], bindings: { SecretStore: { instances } } });
+    await host.getAll(SecretStore);
+    const { errors } = await host.stop();
+    expect(errors.map(({ instance, error }) => `${instance}: ${(error as Error).message}`).sort()).toEqual([
+      'SecretStore#fails: disk gone',
+      'SecretStore#hangs: RC1305 disposing SecretStore#hangs (adapter hangs) did not finish within 20 ms; it may still hold what it held',
+    ]);
+    expect(space.log).toEqual(['closed']);
+    await expect(host.close()).rejects.toThrow(/SecretStore#fails: disk gone/);
+  });
+
+  test('aborts an activation under way', async () => {
+    const host = await vaultHost(
+      `await new Promise((_, reject) => ctx.signal.addEventListener('abort', () => reject(ctx.signal.reason)));`,
+    );
+    const asked = host.get(SecretStore);
+    asked.catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    await host.stop();
+    await expect(asked).rejects.toMatchObject({ code: 'CLOSED' });
+  });
+
+  test('any call afterwards is refused with CLOSED', async () => {
+    const host = await vaultHost('return naming(ctx);');
+    await host[Symbol.asyncDispose]();
+    for (const call of [() => host.get(SecretStore), () => host.getAll(SecretStore), () => host.make(class {})]) {
+      await expect(call()).rejects.toMatchObject({ severity: 'fatal', kind: 'Internal', code: 'CLOSED' });
+    }
+  });
+});
+
+describe('constructor injection', () => {
+  class Clock {}
+  class App {
+    constructor(
+      @inject(SecretStore.key) readonly secrets: SecretStore,
+      @inject(SecretStore.key) @named('other') readonly other: SecretStore,
+      @inject(BlockStore.key) @optional() readonly blocks: BlockStore | undefined,
+      @inject(Clock) readonly clock: Clock,
+    ) {}
+  }
+  const TWO = {
+    SecretStore: { default: 'main', instances: { main: { adapter: 'acme.vault' }, other: { adapter: 'acme.vault' } } },
+  };
+
+  test('make constructs a class on the bound instances; named and optional ones too', async () => {
+    const host = await vaultHost('return naming(ctx);', {}, TWO);
+    const app = await host.make(App);
+    expect(app).toBeInstanceOf(App);
+    expect(app.secrets).toBe(await host.get(SecretStore));
+    expect(app.other).toBe(await host.get(SecretStore, 'other'));
+    expect(app.blocks).toBeUndefined();
+    expect(app.clock).toBeInstanceOf(Clock);
+    expect(await host.make(App)).not.toBe(app);
+  });
+
+  test('bindings of the application, in the same container', async () => {
+    const host = await vaultHost('return naming(ctx);', {}, TWO);
+    const clock = new Clock();
+    host.container.bind(Clock).toConstantValue(clock);
+    expect((await host.make(App)).clock).toBe(clock);
+  });
+
+  test('a capability that nothing provides is named, with what to bind', async () => {
+    class Needs {
+      constructor(@inject(BlockStore.key) readonly blocks: BlockStore) {}
+    }
+    const host = await vaultHost('return naming(ctx);');
+    await expect(host.make(Needs)).rejects.toMatchObject({
+      kind: 'ConfigInvalid',
+      message: expect.stringMatching(
+        /^cannot construct Needs: RC1121 nothing provides BlockStore; .*bindings.BlockStore.adapter/,
+      ),
+    });
+  });
+
+  test('a parameter without @inject is named', async () => {
+    class Plain {
+      constructor(readonly secrets: SecretStore) {}
+    }
+    const host = await vaultHost('return naming(ctx);');
+    await expect(host.make(Plain)).rejects.toMatchObject({
+      kind: 'ConfigInvalid',
+      message: expect.stringMatching(/^cannot construct Plain: .*@inject/s),
+    });
+  });
+
+  test('what the factory throws reaches whoever asked, as it is; and the container keeps nothing of it', async () => {
+    const host = await vaultHost(
+      `if (calls === 1) throw new contracts.FatalError('ConfigInvalid', 'no token'); return naming(ctx);`,
+      {},
+      TWO,
+    );
+    await expect(host.make(App)).rejects.toThrow(new FatalError('ConfigInvalid', 'no token'));
+    expect(await host.make(App)).toBeInstanceOf(App);
+  });
+
+  test('what the constructor itself throws is passed on', async () => {
+    class Throws {
+      constructor() {
+        throw new TypeError('mine');
+      }
+    }
+    const host = await vaultHost('return naming(ctx);');
+    await expect(host.make(Throws)).rejects.toThrow(new TypeError('mine'));
+  });
+});
