@@ -60,7 +60,7 @@ export interface Host {
   /** Every instance of a capability, none included. Rejects when one cannot be activated. */
   getAll<T extends object>(capability: Capability<T>): Promise<T[]>;
   /** Whether the capability has a default instance, or one of that name. Activates nothing. */
-  has(capability: Capability<object>, name?: string): boolean;
+  has<T extends object>(capability: Capability<T>, name?: string): boolean;
   /**
    * Constructs a class of yours whose constructor parameters are marked `@inject(Queue.key)`, with `@named('x')` for an
    * instance other than the default and `@optional()` for one that may be missing. A new object at every call; yours.
@@ -82,11 +82,8 @@ export interface Host {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/**
- * Reads `plugins.json`, plans, and resolves to a host in which nothing is active yet.
- * @throws FatalError ConfigInvalid whose message has a line for each problem found: code, file:line:column, what to do
- */
-export async function createHost(options: HostOptions = {}): Promise<Host> {
+/** What `createHost` does. */
+export function openHost(options: HostOptions): Host {
   const config = loadConfig(options);
   const discovery = discover(config);
   const host = new PluginHost(makePlan(config, discovery), discovery.warnings, options);
@@ -150,7 +147,7 @@ class PluginHost implements Host {
     return Promise.all(this.#of(capability).map((instance) => instance.acquire() as T | Promise<T>));
   }
 
-  has(capability: Capability<object>, name?: string): boolean {
+  has<T extends object>(capability: Capability<T>, name?: string): boolean {
     return this.#of(capability).some(({ planned }) => (name === undefined ? planned.isDefault : planned.name === name));
   }
 
@@ -239,7 +236,7 @@ class PluginHost implements Host {
 
   #links(from: PlannedInstance): Pick<PluginContext, 'get' | 'getAll'> {
     const who = `${from.key} (adapter ${from.adapter.manifest.id})`;
-    const required = (capability: Capability<object>, kinds: readonly string[], name?: string) => {
+    const required = (capability: { readonly name: string }, kinds: readonly string[], name?: string) => {
       const found = from.requires.find(
         (entry) =>
           entry.capability === capability.name &&
@@ -256,13 +253,13 @@ class PluginHost implements Host {
     return {
       get: async <T extends object>(capability: Capability<T>, name?: string): Promise<T> => {
         this.#refuseStopped(capability.name);
-        const [instance] = required(capability as Capability<object>, ['one', 'optional'], name);
+        const [instance] = required(capability, ['one', 'optional'], name);
         if (instance === undefined) throw problemsError([this.#plan.explainMissing(capability.name, name)]);
         return (await instance.acquire()) as T;
       },
       getAll: async <T extends object>(capability: Capability<T>): Promise<Instances<T>> => {
         this.#refuseStopped(capability.name);
-        const instances = required(capability as Capability<object>, ['many']);
+        const instances = required(capability, ['many']);
         const settled = await Promise.allSettled(instances.map(async (instance) => (await instance.acquire()) as T));
         const failed = settled.flatMap((result, i) =>
           result.status === 'fulfilled' ? [] : [{ name: instances[i]?.planned.name ?? '', error: result.reason }],
@@ -307,8 +304,8 @@ class PluginHost implements Host {
     return module;
   }
 
-  #of(capability: Capability<never> | Capability<object>): Instance[] {
-    return [...this.#instances.values()].filter(({ planned }) => planned.adapter.manifest.provides === capability.id);
+  #of({ id }: { readonly id: string }): Instance[] {
+    return [...this.#instances.values()].filter(({ planned }) => planned.adapter.manifest.provides === id);
   }
 
   #refuseStopped(what: string): void {

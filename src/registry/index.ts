@@ -1,7 +1,19 @@
 /** The plugin host. It knows the contracts, and adapters only by what plugins.json and their manifests say. */
+import type { Host, HostOptions } from './host.js';
+
 export type { BindingEntry, HostConfig, InstancesEntry, PluginEntry } from './config.js';
 export type { Newable } from './container.js';
-export { type BindingInfo, createHost, type Host, type HostOptions, type StopReport } from './host.js';
+export type { BindingInfo, Host, HostOptions, StopReport } from './host.js';
 export type { InstanceState } from './instance.js';
-export { VERSION } from './manifest.js';
+export { VERSION } from './own-package.js';
 export type { Place, Problem, ProblemCode } from './problems.js';
+
+/**
+ * Reads `plugins.json`, plans, and resolves to a host in which nothing is active yet.
+ * @throws FatalError ConfigInvalid whose message has a line for each problem found: code, file:line:column, what to do
+ */
+export async function createHost(options: HostOptions = {}): Promise<Host> {
+  // Only now: whoever imports the contracts alone does not wait for the container and the schema checks.
+  const { openHost } = await import('./host.js');
+  return openHost(options);
+}

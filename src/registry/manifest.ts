@@ -7,12 +7,13 @@
  */
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, relative, resolve, sep } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { join, resolve, sep } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import semver from 'semver';
 import { systemError } from '../contracts/errors.js';
 import type { AdapterManifest, PluginManifest } from '../contracts/plugin.js';
 import type { LoadedConfig } from './config.js';
+import { ADAPTERS_FOLDER, VERSION } from './own-package.js';
 import { type Problem, type ProblemCode, problemsError, suggest } from './problems.js';
 import { type JsonSchema, validate } from './schema.js';
 
@@ -93,19 +94,6 @@ const MANIFEST_SCHEMA: JsonSchema = {
     },
   },
 };
-
-/** This package's folder and version, and the tree that runs: `dist`, or `src` under a transpiler. */
-const HERE = (() => {
-  const self = fileURLToPath(import.meta.url);
-  let root = dirname(self);
-  while (!existsSync(join(root, 'package.json'))) root = dirname(root);
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-  const [tree = ''] = relative(root, self).split(sep);
-  return { version, adapters: join(root, tree, 'adapters') };
-})();
-
-/** The version of this package. */
-export const VERSION = HERE.version;
 
 /** Finds and reads every plugin that the configuration lists and does not disable. */
 export function discover(config: LoadedConfig): Discovery {
@@ -222,11 +210,11 @@ function readManifest(use: string, folder: string): Found {
 /** Folders of the plugins that come with this package, by id. */
 function builtInFolders(): ReadonlyMap<string, string> {
   const folders = new Map<string, string>();
-  for (const name of readdirSync(HERE.adapters)) {
-    const file = join(HERE.adapters, name, 'plugin.json');
+  for (const name of readdirSync(ADAPTERS_FOLDER)) {
+    const file = join(ADAPTERS_FOLDER, name, 'plugin.json');
     if (!existsSync(file)) continue;
     const { id } = JSON.parse(readFileSync(file, 'utf8')) as { id: string };
-    folders.set(id, join(HERE.adapters, name));
+    folders.set(id, join(ADAPTERS_FOLDER, name));
   }
   return folders;
 }
