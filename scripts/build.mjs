@@ -17,7 +17,7 @@ const dist = join(root, 'dist');
 const stamp = join(dist, 'THIRD-PARTY-NOTICES.txt');
 const BUNDLED = /^(inversify|@inversifyjs\/.*|reflect-metadata)$/;
 
-const files = (folder) =>
+const filesIn = (folder) =>
   readdirSync(folder, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name));

@@ -112,6 +112,8 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
     own.set(Symbol.asyncDispose, closeOnce);
   }
 
+  // By the method, not its name: one that is replaced later, as spies do, is not called any more.
+  const bound = new WeakMap<object, unknown>();
   // The proxy stands on an empty shell: one on the implementation itself could not replace a frozen object's methods.
   return new Proxy(Object.create(Object.getPrototypeOf(impl)) as I, {
     get(_shell, property) {
@@ -120,9 +122,8 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
       const value: unknown = Reflect.get(impl, property, impl);
       // Bound to the implementation itself: private fields are not reachable through a proxy.
       if (typeof value !== 'function' || property === 'constructor') return value;
-      const bound = value.bind(impl);
-      own.set(property, bound);
-      return bound;
+      if (!bound.has(value)) bound.set(value, value.bind(impl));
+      return bound.get(value);
     },
     has: (_shell, property) => own.has(property) || property in impl,
     set: (_shell, property, value) => Reflect.set(impl, property, value, impl),

@@ -147,6 +147,7 @@ const PASSING_ERRNOS = new Set([
 const ADVICE: Readonly<Record<string, string>> = {
   EACCES: 'this user may not access it: change its owner or mode, or configure another path',
   EDQUOT: 'the disk quota is used up: free some space',
+  EEXIST: 'a file stands where a folder is needed: move it or configure another path',
   EISDIR: 'a folder is in the way: move it or configure another path',
   EMFILE: 'too many files are open in this process: raise `ulimit -n`',
   ENFILE: 'too many files are open on this machine',

@@ -61,6 +61,10 @@ export function show(value: unknown): string {
   if (typeof value !== 'string') {
     return value === null || ['undefined', 'number', 'boolean'].includes(typeof value) ? String(value) : typeof value;
   }
-  const text = JSON.stringify(value);
+  // JSON leaves DEL and the C1 controls (one of them starts a terminal's escape sequences) and line separators alone.
+  const text = JSON.stringify(value).replace(
+    /[\x7f-\x9f\u2028\u2029]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
   return text.length > 80 ? `${text.slice(0, 76)}…"` : text;
 }

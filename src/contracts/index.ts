@@ -11,6 +11,7 @@ export {
   synchronous,
 } from './capability.js';
 export * from './compute-hint.js';
+export * from './consume.js';
 export * from './errors.js';
 export { ContentId, LeaseToken, QueueItemId } from './ids.js';
 export * from './object-store.js';

@@ -10,6 +10,7 @@
  */
 import * as check from './arguments.js';
 import { capability, type DoorContext, iterable } from './capability.js';
+import type { FatalError } from './errors.js';
 import { ContentId } from './ids.js';
 
 export interface PutHint {
@@ -107,7 +108,7 @@ export const ObjectStore = capability<ObjectStore>('ObjectStore', {
         throw check.invalid('source', 'a stream or an async iterable of Uint8Array', source);
       }
       checkedHint.signal?.throwIfAborted();
-      return impl.putStream(source, checkedHint);
+      return impl.putStream(checkedSource(source, checkedHint), checkedHint);
     },
     getBytes: async (id, options) => impl.getBytes(ContentId.parse(id), getOptions(options, adapter)),
     getStream: async (id, options) => impl.getStream(ContentId.parse(id), getOptions(options, adapter)),
@@ -117,9 +118,9 @@ export const ObjectStore = capability<ObjectStore>('ObjectStore', {
     list: iterable((options) => {
       const { prefix = '', signal } = check.options('options', options) as ListOptions;
       if (typeof prefix !== 'string' || !/^[0-9a-f]{0,64}$/.test(prefix)) {
-        throw check.invalid('prefix', '0 to 64 lower-case hexadecimal characters', prefix);
+        throw check.invalid('options.prefix', '0 to 64 lower-case hexadecimal characters', prefix);
       }
-      check.signal('signal', signal)?.throwIfAborted();
+      check.signal('options.signal', signal)?.throwIfAborted();
       return impl.list({ prefix, signal });
     }),
   }),
@@ -135,6 +136,55 @@ function putHint(hint: PutHint | undefined): PutHint {
   }
   if (expectedSize !== undefined) check.integer('hint.expectedSize', expectedSize, 0);
   return { contentType, expectedSize, signal: check.signal('hint.signal', signal) };
+}
+
+/**
+ * A source behind the checks of its chunks, their sum and the signal, which ends it even while it is awaited. What is
+ * wrong reaches the adapter as an error of the source, to be passed on as any other.
+ */
+async function* checkedSource(
+  source: AsyncIterable<Uint8Array>,
+  { expectedSize, signal }: PutHint,
+): AsyncGenerator<Uint8Array, void, void> {
+  const chunks = source[Symbol.asyncIterator]();
+  let size = 0;
+  let ended = false;
+  try {
+    for (;;) {
+      const step = await orAborted(chunks.next(), signal);
+      ended = step.done === true;
+      if (step.done) break;
+      size += check.bytes('each chunk of source', step.value).byteLength;
+      if (expectedSize !== undefined && size > expectedSize) throw sizeWrong(expectedSize, size);
+      yield step.value;
+    }
+    if (expectedSize !== undefined && size < expectedSize) throw sizeWrong(expectedSize, size);
+  } finally {
+    const closing = ended ? undefined : Promise.resolve(chunks.return?.()).catch(() => {});
+    // After an abort the source may be stuck where it is, and would answer no sooner than it gets unstuck.
+    if (!signal?.aborted) await closing;
+  }
+}
+
+/** @param size bytes that came; when they are too many, no more were asked for */
+function sizeWrong(expectedSize: number, size: number): FatalError {
+  return check.invalid('source', `${expectedSize} bytes long, as expectedSize says`, size);
+}
+
+/** What `promise` comes to, or the signal's reason as soon as it is aborted. */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  let stop = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener('abort', stop);
+    if (signal.aborted) stop();
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
 }
 
 function getOptions(given: GetOptions | undefined, adapter: DoorContext): GetOptions {

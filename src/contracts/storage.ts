@@ -83,7 +83,7 @@ export interface Storage {
 
   /**
    * Changes committed by this process under `prefix`, from the moment of the call on, in commit order, never before the
-   * commit. Ends when `signal` aborts or the store closes.
+   * commit. Ends when `signal` aborts or the store closes; with a signal that is aborted already it rejects at once.
    * @throws RecoverableError Throttled, code `WATCH_OVERFLOW`, from `next()`, when more than 10,000 changes wait unread.
    */
   watch(prefix: StoragePrefix, options?: { readonly signal?: AbortSignal }): AsyncIterable<StorageChange>;
@@ -117,13 +117,16 @@ export const Storage = capability<Storage>('Storage', {
     getMany: async (keys) => {
       if (!Array.isArray(keys)) throw check.invalid('keys', 'an array', keys);
       check.integer('keys.length', keys.length, 0, 10_000);
-      return impl.getMany(keys.map((key, i) => storageKey(`keys[${i}]`, key)));
+      return impl.getMany(Array.from(keys, (key, i) => storageKey(`keys[${i}]`, key)));
     },
     scan: iterable((options) => {
       const { prefix, limit, after } = check.options('options', options) as ScanOptions;
       if (limit !== undefined) check.integer('options.limit', limit, 0);
-      if (after !== undefined) storageKey('options.after', after);
-      return impl.scan({ prefix: path('options.prefix', prefix, 0), limit, after });
+      return impl.scan({
+        prefix: path('options.prefix', prefix, 0),
+        limit,
+        after: after === undefined ? undefined : storageKey('options.after', after),
+      });
     }),
     begin: synchronous(() => checkedTxn(impl.begin())),
     watch: iterable((prefix, options) => {
@@ -170,5 +173,6 @@ function path<T extends StoragePrefix>(what: string, value: T, segmentsMin: numb
   check.text(`${what}.namespace`, value.namespace, 1, 200);
   check.integer(`${what}.path.length`, value.path.length, segmentsMin, 32);
   for (const segment of value.path) check.text(`a segment of ${what}.path`, segment, 0, 1024);
-  return value;
+  // Kept until the commit: what the caller does to its own array meanwhile is no business of the store's.
+  return { ...value, path: [...value.path] };
 }

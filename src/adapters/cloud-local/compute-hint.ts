@@ -1,0 +1,143 @@
+/**
+ * ComputeHint of this machine (`local.compute`): what it has, and what of it this process may use.
+ *
+ * On Linux `/proc` and `/sys` are read directly at each call, in well under a millisecond on a small machine, and
+ * systeminformation stands in where the two figures that every inventory must have are hidden. On macOS
+ * systeminformation answers, and GPUs are not enumerated. GPUs come from the GpuEnumerators that are bound, never
+ * from here; none of them can make `inventory()` fail.
+ */
+import { hostname, release } from 'node:os';
+import type { ComputeHint, ComputeInventory } from '../../contracts/compute-hint.js';
+import { FatalError } from '../../contracts/errors.js';
+import { show } from '../../contracts/ids.js';
+import { type GpuEnumerators, mergeGpus } from './compute/gpus.js';
+import { KernelFiles } from './compute/kernel-files.js';
+import { readLimits } from './compute/linux-limits.js';
+import { readMachine } from './compute/linux-machine.js';
+import {
+  askCpu,
+  askMachineModel,
+  askMemory,
+  importSystemInformation,
+  type OpenSystemInformation,
+} from './compute/system-information.js';
+
+export interface MacosComputeHintOptions {
+  /** Where systeminformation comes from. Default: imported when first needed. */
+  readonly systemInformation?: OpenSystemInformation;
+}
+
+export interface LinuxComputeHintOptions extends MacosComputeHintOptions {
+  /** Folder under which `/proc` and `/sys` are found. Default `/`. */
+  readonly root?: string;
+  /** Default: none, so no GPUs. */
+  readonly enumerators?: GpuEnumerators;
+  /** How long one enumerator may take before its GPUs are left out. Default 15,000: three slow sources of nvml. */
+  readonly gpuTimeoutMs?: number;
+}
+
+export interface OpenComputeHintOptions extends LinuxComputeHintOptions {
+  /** Default: `process.platform`. */
+  readonly platform?: NodeJS.Platform;
+}
+
+/**
+ * The compute hint for a platform.
+ * @throws FatalError ConfigInvalid, code `PLATFORM_UNSUPPORTED`, for any but Linux and macOS
+ */
+export function openComputeHint({ platform = process.platform, ...options }: OpenComputeHintOptions = {}): ComputeHint {
+  if (platform === 'linux') return new LinuxComputeHint(options);
+  if (platform === 'darwin') return new MacosComputeHint(options);
+  throw new FatalError(
+    'ConfigInvalid',
+    `adapter local.compute works on Linux and macOS, not on ${show(platform)}; bind another adapter of ComputeHint`,
+    { code: 'PLATFORM_UNSUPPORTED', context: { platform } },
+  );
+}
+
+export class LinuxComputeHint implements ComputeHint {
+  readonly #files: KernelFiles;
+  readonly #enumerators: GpuEnumerators;
+  readonly #gpuTimeoutMs: number;
+  readonly #systemInformation: OpenSystemInformation;
+
+  constructor(options: LinuxComputeHintOptions = {}) {
+    this.#files = new KernelFiles(options.root ?? '/');
+    this.#enumerators = options.enumerators ?? [];
+    this.#gpuTimeoutMs = options.gpuTimeoutMs ?? 15_000;
+    this.#systemInformation = options.systemInformation ?? importSystemInformation;
+  }
+
+  async inventory(): Promise<ComputeInventory> {
+    const { gpus, reason } = await mergeGpus(this.#enumerators, this.#gpuTimeoutMs);
+    const machine = readMachine(this.#files);
+    const limits = readLimits(this.#files);
+    const cpuCount = machine.cpuCount ?? (await askCpu(this.#systemInformation)).count;
+    const memoryBytes = machine.memoryBytes ?? (await askMemory(this.#systemInformation)).totalBytes;
+    return {
+      cpuCount,
+      memoryMib: mebibytes(memoryBytes),
+      gpus,
+      instanceType: machine.instanceType,
+      gpuReason: reason,
+      cpuLimit: limits.cpus !== null && limits.cpus < cpuCount ? limits.cpus : null,
+      memoryLimitMib:
+        limits.memoryBytes !== null && limits.memoryBytes < memoryBytes ? mebibytes(limits.memoryBytes) : null,
+      memoryAvailableMib: machine.memoryAvailableBytes === null ? null : mebibytes(machine.memoryAvailableBytes),
+      cpuModel: machine.cpuModel,
+      cpuFlags: machine.cpuFlags,
+      arch: process.arch,
+      numaNodes: machine.numaNodes,
+      hostname: machine.hostname ?? hostname(),
+      kernel: machine.kernel ?? release(),
+    };
+  }
+
+  /** Always `null`: nothing on a machine of one's own announces that it is taken away. */
+  async preemptionSignal(): Promise<null> {
+    return null;
+  }
+}
+
+export class MacosComputeHint implements ComputeHint {
+  readonly #systemInformation: OpenSystemInformation;
+
+  constructor(options: MacosComputeHintOptions = {}) {
+    this.#systemInformation = options.systemInformation ?? importSystemInformation;
+  }
+
+  async inventory(): Promise<ComputeInventory> {
+    const [cpu, memory, instanceType] = await Promise.all([
+      askCpu(this.#systemInformation),
+      askMemory(this.#systemInformation),
+      askMachineModel(this.#systemInformation),
+    ]);
+    return {
+      cpuCount: cpu.count,
+      memoryMib: mebibytes(memory.totalBytes),
+      gpus: [],
+      instanceType,
+      gpuReason: 'GPUs are not enumerated on macOS',
+      // macOS has neither cgroups nor affinity masks, and no NUMA.
+      cpuLimit: null,
+      memoryLimitMib: null,
+      memoryAvailableMib: memory.availableBytes === null ? null : mebibytes(memory.availableBytes),
+      cpuModel: cpu.model,
+      cpuFlags: cpu.flags,
+      arch: process.arch,
+      numaNodes: [],
+      hostname: hostname(),
+      kernel: release(),
+    };
+  }
+
+  /** Always `null`, as on Linux. */
+  async preemptionSignal(): Promise<null> {
+    return null;
+  }
+}
+
+/** Whole MiB, rounded down: a hint should not promise what is not there. */
+function mebibytes(bytes: number): number {
+  return Math.floor(bytes / 2 ** 20);
+}

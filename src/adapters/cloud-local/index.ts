@@ -1,0 +1,32 @@
+/**
+ * The plugin `rollout.cloud-local`, and its classes for use without a host. Nothing heavy is loaded with it: SQLite, the
+ * hash and systeminformation are imported by the first instance that needs them.
+ */
+import { GpuEnumerator } from '../../contracts/compute-hint.js';
+import { definePlugin } from '../../contracts/plugin.js';
+import { Storage } from '../../contracts/storage.js';
+import { openComputeHint } from './compute-hint.js';
+import { EnvSecretStore } from './env-secret-store.js';
+import { InMemQueue } from './in-mem-queue.js';
+import { MemoryStorage } from './memory-storage.js';
+import { FsObjectStore } from './object-store.js';
+import { SqliteStorage } from './sqlite-storage.js';
+
+export { LinuxComputeHint, type LinuxComputeHintOptions, MacosComputeHint, openComputeHint } from './compute-hint.js';
+export type { EnvSecretStoreOptions } from './env-secret-store.js';
+export type { InMemQueueOptions } from './in-mem-queue.js';
+export type { FsObjectStoreOptions } from './object-store.js';
+export type { SqliteStorageOptions } from './sqlite-storage.js';
+export { EnvSecretStore, FsObjectStore, InMemQueue, MemoryStorage, SqliteStorage };
+
+export default definePlugin({
+  adapters: {
+    'local.fs': ({ config: { root, ...options } }) => FsObjectStore.open(root, options),
+    'local.sqlite': ({ config: { path, ...options } }) => SqliteStorage.open(path, options),
+    'local.memory': () => MemoryStorage.open(),
+    'local.in-mem': async ({ config, get }) => InMemQueue.open(await get(Storage), config),
+    'local.env': ({ config: { allowlist } }) => new EnvSecretStore(allowlist),
+    // Asked for at each inventory, not once: an enumerator that failed is tried again, and none is loaded before.
+    'local.compute': ({ config, getAll }) => openComputeHint({ ...config, enumerators: () => getAll(GpuEnumerator) }),
+  },
+});

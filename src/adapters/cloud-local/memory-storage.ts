@@ -1,0 +1,170 @@
+/**
+ * `local.memory`: Storage in this process's memory, gone with the instance. For tests and trials.
+ *
+ * A commit takes effect before `commit()` returns its promise, so transactions are in order by themselves. Each namespace
+ * keeps its keys in one sorted array: appending, as queues do, costs a comparison; inserting in the middle moves what
+ * follows. Locks are per instance. It promises nothing beyond the process (`durability` is `off`).
+ */
+import { checked } from '../../contracts/capability.js';
+import { FatalError } from '../../contracts/errors.js';
+import {
+  type ScanOptions,
+  Storage,
+  type StorageChange,
+  type StorageEntry,
+  type StorageKey,
+  type StoragePrefix,
+  type StorageTxn,
+} from '../../contracts/storage.js';
+import { type Batch, changesOf, checksHold, collectBatch, lockedError } from './storage/batch.js';
+import { decodePath, encodePath, rangeOf, successor } from './storage/keys.js';
+import { Watchers } from './storage/watch.js';
+
+/** Entries that a scan takes out at a time. */
+const PAGE_ENTRIES = 256;
+
+/** One namespace: values by encoded key, and the keys in byte order. A key is latin1 text, a character for a byte. */
+interface Namespace {
+  readonly values: Map<string, Uint8Array>;
+  readonly keys: string[];
+}
+
+export class MemoryStorage implements Storage {
+  readonly durability = 'off';
+  readonly #namespaces = new Map<string, Namespace>();
+  readonly #watchers = new Watchers();
+  readonly #locks = new Map<string, { holder: string; pid: number }>();
+  #closed = false;
+
+  private constructor() {}
+
+  static async open(): Promise<MemoryStorage> {
+    return checked(Storage, new MemoryStorage(), { adapter: 'local.memory' });
+  }
+
+  async get(key: StorageKey): Promise<Uint8Array | null> {
+    const value = this.#valueOf(key);
+    return value === null ? null : Uint8Array.from(value);
+  }
+
+  async getMany(keys: readonly StorageKey[]): Promise<(Uint8Array | null)[]> {
+    return keys.map((key) => {
+      const value = this.#valueOf(key);
+      return value === null ? null : Uint8Array.from(value);
+    });
+  }
+
+  async *scan({ prefix, limit = Number.POSITIVE_INFINITY, after }: ScanOptions): AsyncIterable<StorageEntry> {
+    const range = rangeOf(prefix);
+    const end = range.end?.toString('latin1');
+    let from = range.start;
+    if (after !== undefined) {
+      const next = successor(encodePath(after.path));
+      if (Buffer.compare(next, from) > 0) from = next;
+    }
+    for (let left = limit; left > 0; ) {
+      this.#refuseClosed();
+      const page = this.#page(prefix.namespace, from.toString('latin1'), end, Math.min(left, PAGE_ENTRIES));
+      const last = page.at(-1);
+      if (last === undefined) return;
+      for (const { key, value } of page) {
+        yield { key: { namespace: prefix.namespace, path: decodePath(key) }, value: Uint8Array.from(value) };
+      }
+      left -= page.length;
+      from = successor(last.key);
+    }
+  }
+
+  begin(): StorageTxn {
+    return collectBatch((batch) => this.#commit(batch));
+  }
+
+  watch(prefix: StoragePrefix, { signal }: { signal?: AbortSignal } = {}): AsyncIterable<StorageChange> {
+    return this.#watchers.add(prefix, signal);
+  }
+
+  async lock(name: string, { holder }: { holder: string }): Promise<AsyncDisposable> {
+    const held = this.#locks.get(name);
+    if (held !== undefined) throw lockedError(name, 'this memory storage', held);
+    const mine = { holder, pid: process.pid };
+    this.#locks.set(name, mine);
+    return {
+      [Symbol.asyncDispose]: async () => {
+        if (this.#locks.get(name) === mine) this.#locks.delete(name);
+      },
+    };
+  }
+
+  async ping(): Promise<void> {}
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#watchers.endAll();
+    this.#locks.clear();
+    this.#namespaces.clear();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #commit({ writes, checks }: Batch): Promise<boolean> {
+    this.#refuseClosed();
+    if (!checksHold(checks, (key) => this.#valueOf(key))) return false;
+    for (const { key, value } of writes.values()) this.#write(key, value);
+    this.#watchers.publish(changesOf(writes.values()));
+    return true;
+  }
+
+  #valueOf({ namespace, path }: StorageKey): Uint8Array | null {
+    return this.#namespaces.get(namespace)?.values.get(encodePath(path).toString('latin1')) ?? null;
+  }
+
+  #write({ namespace, path }: StorageKey, value: Uint8Array | null): void {
+    let space = this.#namespaces.get(namespace);
+    if (space === undefined) {
+      space = { values: new Map(), keys: [] };
+      this.#namespaces.set(namespace, space);
+    }
+    const { values, keys } = space;
+    const key = encodePath(path).toString('latin1');
+    const known = values.has(key);
+    if (value !== null) {
+      if (!known) keys.splice(indexFrom(keys, key), 0, key);
+      values.set(key, value);
+    } else if (known) {
+      keys.splice(indexFrom(keys, key), 1);
+      values.delete(key);
+    }
+  }
+
+  #page(namespace: string, from: string, end: string | undefined, entriesMax: number) {
+    const { keys, values } = this.#namespaces.get(namespace) ?? { keys: [], values: new Map<string, Uint8Array>() };
+    const page: { key: Buffer; value: Uint8Array }[] = [];
+    for (let i = indexFrom(keys, from); i < keys.length && page.length < entriesMax; i++) {
+      const key = keys[i] as string;
+      if (end !== undefined && key >= end) break;
+      page.push({ key: Buffer.from(key, 'latin1'), value: values.get(key) as Uint8Array });
+    }
+    return page;
+  }
+
+  #refuseClosed(): void {
+    if (this.#closed)
+      throw new FatalError('Internal', 'the storage (adapter local.memory) is closed', { code: 'CLOSED' });
+  }
+}
+
+/** Index of the first of the sorted `keys` that is `from` or after it. */
+function indexFrom(keys: readonly string[], from: string): number {
+  const last = keys.at(-1);
+  if (last === undefined || last < from) return keys.length;
+  let low = 0;
+  let high = keys.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((keys[middle] as string) < from) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

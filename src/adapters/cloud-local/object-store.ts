@@ -1,0 +1,265 @@
+/**
+ * FsObjectStore: objects as files, under the hash of their bytes. Adapter `local.fs`.
+ *
+ * Peculiar to it: many processes may share a root, and need nothing but the file system for that; what one commits the
+ * others see at once. A put hashes first and writes only what is not there. Opening costs the same however much is
+ * stored. The folders are drawn in object-store/layout.ts, the steps of a put in object-store/publish.ts.
+ *
+ * It promises what its `durability` says (by default everything, also after a power cut), that no blob is ever seen
+ * half written, and that a read without a range never ends well with other bytes than the id's.
+ */
+import { resolve } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import * as check from '../../contracts/arguments.js';
+import { checked } from '../../contracts/capability.js';
+import { FatalError } from '../../contracts/errors.js';
+import type { ContentId } from '../../contracts/ids.js';
+import {
+  type GetOptions,
+  type ListOptions,
+  type ObjectStat,
+  ObjectStore,
+  type PutHint,
+} from '../../contracts/object-store.js';
+import { type Blake3, type Blake3Engine, loadBlake3 } from './object-store/blake3.js';
+import { Lanes, Slots } from './object-store/concurrency.js';
+import { Disk, errnoOf, type FileCalls, type OpenFile } from './object-store/disk.js';
+import type { IoMode } from './object-store/in-place.js';
+import { decodeSidecar, Layout, SIDECAR_BYTES_MAX } from './object-store/layout.js';
+import { type Durability, Publisher } from './object-store/publish.js';
+import { openRoot } from './object-store/root.js';
+import { BLOCK_BYTES, BlobSource, blocksOf, corrupt, newBytes, Upload } from './object-store/streams.js';
+
+export interface FsObjectStoreOptions {
+  /**
+   * What survives once a put resolves. `none`: a crash of the process, not a power cut. `data`: also a power cut, as to
+   * the bytes, perhaps not the name. `full`: bytes, name and sidecar. Default `full`.
+   */
+  readonly durability?: Durability;
+  /**
+   * Whether small system calls are made in place, which takes a fifth of the CPU time. `auto`: up to 2 ms of each turn
+   * of the event loop, and not while the disk is slow. `sync`: always. `async`: never. Default `auto`.
+   */
+  readonly io?: IoMode;
+}
+
+/** What the store stands on, for tests to replace. */
+export interface FsObjectStorePorts {
+  readonly files?: FileCalls;
+  readonly blake3?: Blake3;
+}
+
+/**
+ * Puts, reads of whole buffers and deletes at work at once, each with at most three files open; more wait their turn.
+ * The thread pool makes four calls at a time, so more would only hold files open.
+ */
+const CALLS_AT_ONCE_MAX = 64;
+
+export class FsObjectStore implements ObjectStore {
+  /** The absolute path of the store's folder. */
+  readonly root: string;
+  readonly durability: Durability;
+  /** The library that computes ids here. */
+  readonly hashEngine: Blake3Engine;
+  readonly #disk: Disk;
+  readonly #layout: Layout;
+  readonly #blake3: Blake3;
+  readonly #publisher: Publisher;
+  readonly #slots = new Slots(CALLS_AT_ONCE_MAX);
+  /** Puts and deletes of the same id, one after the other: the second put then finds the first one's blob. */
+  readonly #lanes = new Lanes<ContentId>();
+
+  /**
+   * Opens the store in `root`, made when missing, and sweeps drafts older than a day.
+   * @throws FatalError ConfigInvalid: the root is a file, may not be written, or (code `STORAGE_FORMAT`) holds a store
+   * of a newer format or another hash. FatalError SchemaViolation: an option is not what it should be.
+   */
+  static async open(
+    root = './data/object-store',
+    options: FsObjectStoreOptions = {},
+    ports: FsObjectStorePorts = {},
+  ): Promise<FsObjectStore> {
+    const absolute = resolve(check.text('root', root, 1, 4_096));
+    const durability = oneOf<Durability>('durability', options.durability ?? 'full', ['none', 'data', 'full']);
+    const disk = new Disk(oneOf<IoMode>('io', options.io ?? 'auto', ['auto', 'sync', 'async']), ports.files);
+    const layout = new Layout(absolute);
+    const publisher = new Publisher(disk, layout, durability);
+    await openRoot(disk, layout, publisher);
+    const blake3 = ports.blake3 ?? (await loadBlake3());
+    const store = new FsObjectStore(disk, layout, publisher, blake3, durability);
+    return checked(ObjectStore, store, { adapter: 'local.fs', features: ['range'] });
+  }
+
+  private constructor(disk: Disk, layout: Layout, publisher: Publisher, blake3: Blake3, durability: Durability) {
+    this.root = layout.root;
+    this.durability = durability;
+    this.hashEngine = blake3.engine;
+    this.#disk = disk;
+    this.#layout = layout;
+    this.#blake3 = blake3;
+    this.#publisher = publisher;
+  }
+
+  async putBytes(bytes: Uint8Array, { contentType, signal }: PutHint = {}): Promise<ContentId> {
+    const id = await this.#idOf(bytes, signal);
+    await this.#alone(id, async () => {
+      signal?.throwIfAborted();
+      if (await this.#publisher.adopt(id, bytes.byteLength)) return;
+      const draft = await this.#publisher.draft();
+      try {
+        for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
+          signal?.throwIfAborted();
+          await draft.write(bytes.subarray(offset, offset + BLOCK_BYTES));
+        }
+        await this.#publisher.commit(id, draft, contentType ?? null, signal);
+      } catch (error) {
+        await draft.discard();
+        throw error;
+      }
+    });
+    return id;
+  }
+
+  async putStream(source: AsyncIterable<Uint8Array>, hint: PutHint = {}): Promise<ContentId> {
+    let first: Uint8Array | null = null;
+    let upload: Upload | null = null;
+    try {
+      for await (const block of blocksOf(source)) {
+        if (first === null) {
+          first = block;
+          continue;
+        }
+        upload ??= await Upload.start(await this.#blake3.createHasher(), await this.#publisher.draft(), first);
+        await upload.add(block);
+      }
+      // What fits in one block is hashed before anything is written, as bytes at hand are.
+      if (upload === null) return await this.putBytes(first ?? new Uint8Array(0), hint);
+      const { draft } = upload;
+      const id = await upload.end();
+      await this.#alone(id, async () => {
+        if (await this.#publisher.adopt(id, draft.size)) await draft.discard();
+        else await this.#publisher.commit(id, draft, hint.contentType ?? null, hint.signal);
+      });
+      return id;
+    } catch (error) {
+      await upload?.discard();
+      throw error;
+    }
+  }
+
+  async getBytes(id: ContentId, { range, verify, signal }: GetOptions = {}): Promise<Uint8Array> {
+    return this.#slots.run(async () => {
+      const file = await this.#openBlob(id);
+      try {
+        const { start, end } = within(range, (await file.stat()).size);
+        const bytes = allocate(id, end - start);
+        for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
+          signal?.throwIfAborted();
+          const block = bytes.subarray(offset, offset + BLOCK_BYTES);
+          if ((await file.read(block, start + offset)) < block.byteLength) throw corrupt(id);
+        }
+        if (verify && (await this.#idOf(bytes, signal)) !== id) throw corrupt(id);
+        return bytes;
+      } finally {
+        await file.close();
+      }
+    });
+  }
+
+  async getStream(id: ContentId, { range, verify, signal }: GetOptions = {}): Promise<ReadableStream<Uint8Array>> {
+    const file = await this.#openBlob(id);
+    try {
+      const hasher = verify ? await this.#blake3.createHasher() : null;
+      const { start, end } = within(range, (await file.stat()).size);
+      signal?.throwIfAborted();
+      // Nothing is read before it is asked for; the source itself reads ahead.
+      return new ReadableStream(new BlobSource(file, { id, start, end, hasher, signal }), { highWaterMark: 0 });
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  async exists(id: ContentId): Promise<boolean> {
+    return (await this.#disk.stat(this.#layout.blob(id)))?.isFile() ?? false;
+  }
+
+  async stat(id: ContentId): Promise<ObjectStat | null> {
+    const blob = await this.#disk.stat(this.#layout.blob(id));
+    if (!blob?.isFile()) return null;
+    const sidecar = await this.#slots.run(() => this.#disk.readText(this.#layout.sidecar(id), SIDECAR_BYTES_MAX));
+    return { id, size: blob.size, ...decodeSidecar(sidecar, blob) };
+  }
+
+  async delete(id: ContentId): Promise<boolean> {
+    return this.#alone(id, () => this.#publisher.remove(id));
+  }
+
+  async *list({ prefix = '', signal }: ListOptions = {}): AsyncGenerator<ContentId, void, void> {
+    for (const outer of await this.#names(this.root, /^[0-9a-f]{2}$/, prefix.slice(0, 2))) {
+      for (const inner of await this.#names(`${this.root}/${outer}`, /^[0-9a-f]{2}$/, prefix.slice(2, 4))) {
+        signal?.throwIfAborted();
+        const shard = `${outer}${inner}`;
+        for (const name of await this.#names(`${this.root}/${outer}/${inner}`, /^[0-9a-f]{64}$/, prefix)) {
+          signal?.throwIfAborted();
+          if (name.startsWith(shard)) yield name as ContentId;
+        }
+      }
+    }
+  }
+
+  /** Names that look like ours, in order. One folder at a time is held; whatever else lies there is passed over. */
+  async #names(folder: string, pattern: RegExp, prefix: string): Promise<string[]> {
+    const names = await this.#disk.names(folder);
+    return names.filter((name) => name.startsWith(prefix) && pattern.test(name)).sort();
+  }
+
+  #alone<T>(id: ContentId, work: () => Promise<T>): Promise<T> {
+    return this.#lanes.run(id, () => this.#slots.run(work));
+  }
+
+  async #openBlob(id: ContentId): Promise<OpenFile> {
+    try {
+      return await this.#disk.open(this.#layout.blob(id), 'r');
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      throw new FatalError('Internal', `object not found: ${id}`, { code: 'OBJECT_NOT_FOUND', context: { id } });
+    }
+  }
+
+  /** Hashes a block at a time, letting others run in between: a GiB at once would hold them up for 0.2 s. */
+  async #idOf(bytes: Uint8Array, signal: AbortSignal | undefined): Promise<ContentId> {
+    if (bytes.byteLength <= BLOCK_BYTES) return this.#blake3.idOf(bytes);
+    const hasher = await this.#blake3.createHasher();
+    for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
+      signal?.throwIfAborted();
+      hasher.update(bytes.subarray(offset, offset + BLOCK_BYTES));
+      await setImmediate();
+    }
+    return hasher.id();
+  }
+}
+
+/** The part of a blob that is asked for, cut to its size. */
+function within(range: GetOptions['range'], size: number): { start: number; end: number } {
+  const { start = 0, end = size } = range ?? {};
+  if (start > size) throw check.invalid('options.range.start', `at most ${size}, the size of the object`, start);
+  return { start, end: Math.min(end, size) };
+}
+
+function allocate(id: ContentId, size: number): Uint8Array {
+  try {
+    return newBytes(size);
+  } catch (cause) {
+    throw new FatalError(
+      'SchemaViolation',
+      `${size} bytes of object ${id} do not fit in one buffer: use getStream, or ask for a range`,
+      { code: 'PAYLOAD_TOO_LARGE', cause, context: { id, size } },
+    );
+  }
+}
+
+function oneOf<T extends string>(what: string, value: T, known: readonly T[]): T {
+  if (known.includes(value)) return value;
+  throw check.invalid(what, `one of ${known.map((name) => `"${name}"`).join(', ')}`, value);
+}

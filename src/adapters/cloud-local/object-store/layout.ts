@@ -1,0 +1,105 @@
+/**
+ * What lies where under a store's root, and what the small files say.
+ *
+ * ```
+ * <root>/store.json                  format version and hash algorithm
+ * <root>/ab/cd/abcd…                 a blob; its name is the BLAKE3-256 of its bytes
+ * <root>/ab/cd/abcd….meta.json       its sidecar: { size, contentType, createdAtMs }
+ * <root>/tmp/                        drafts: what is not committed yet, or never was
+ * ```
+ */
+import type { Stats } from 'node:fs';
+import { FatalError } from '../../../contracts/errors.js';
+import { type ContentId, show } from '../../../contracts/ids.js';
+
+/** Paths under one root. Built by hand: `path.join` costs as much as the system call that follows. */
+export class Layout {
+  readonly tmp: string;
+  readonly manifest: string;
+
+  /** @param root an absolute path */
+  constructor(readonly root: string) {
+    this.tmp = `${root}/tmp`;
+    this.manifest = `${root}/store.json`;
+  }
+
+  /** The outer folder of an id's shard. */
+  outer(id: ContentId): string {
+    return `${this.root}/${id.slice(0, 2)}`;
+  }
+
+  /** The folder that holds an id's blob and sidecar. */
+  shard(id: ContentId): string {
+    return `${this.root}/${id.slice(0, 2)}/${id.slice(2, 4)}`;
+  }
+
+  blob(id: ContentId): string {
+    return `${this.shard(id)}/${id}`;
+  }
+
+  sidecar(id: ContentId): string {
+    return `${this.shard(id)}/${id}.meta.json`;
+  }
+}
+
+/** What a sidecar tells beyond its blob. */
+export interface Sidecar {
+  readonly contentType: string | null;
+  readonly createdAtMs: number;
+}
+
+/** Longest sidecar that is read: ours stay under 2 KiB, with a content type of 255 characters all escaped. */
+export const SIDECAR_BYTES_MAX = 4_096;
+
+export function encodeSidecar(size: number, { contentType, createdAtMs }: Sidecar): Buffer {
+  return Buffer.from(JSON.stringify({ size, contentType, createdAtMs }));
+}
+
+/**
+ * Reads a sidecar, also in the original system's spelling (`content_type`, `created_at_ms`). What is torn, missing or
+ * makes no sense is made up from the blob itself: a sidecar is never worth failing a call for.
+ * @param text `undefined` where there is none
+ */
+export function decodeSidecar(text: string | undefined, blob: Stats): Sidecar {
+  const { contentType, content_type, createdAtMs, created_at_ms } = parseObject(text ?? '') ?? {};
+  const [type, created] = [contentType ?? content_type, createdAtMs ?? created_at_ms];
+  return {
+    contentType: typeof type === 'string' ? type : null,
+    createdAtMs: Number.isSafeInteger(created) ? (created as number) : storedAtMs(blob),
+  };
+}
+
+/** A rename keeps both times, a copy of the store one of them, and some file systems know no birth (0). */
+function storedAtMs({ birthtimeMs, mtimeMs }: Stats): number {
+  return Math.floor(birthtimeMs > 0 ? Math.min(birthtimeMs, mtimeMs) : mtimeMs);
+}
+
+/** Raised when a store's files change so that older versions of this adapter must not touch them. */
+const FORMAT = 1;
+
+export const MANIFEST = Buffer.from(`${JSON.stringify({ format: FORMAT, hash: 'blake3' })}\n`);
+
+/** @throws FatalError ConfigInvalid, code `STORAGE_FORMAT`, unless `text` is of a store that this version can use. */
+export function checkManifest(path: string, text: string): void {
+  const { format, hash } = parseObject(text) ?? {};
+  const fault = (message: string) =>
+    new FatalError('ConfigInvalid', message, { code: 'STORAGE_FORMAT', context: { path, format, hash } });
+  if (typeof format !== 'number' || typeof hash !== 'string') {
+    throw fault(`${path} does not describe an object store: restore it, or configure another root`);
+  }
+  if (format > FORMAT) {
+    throw fault(`${path} is of format ${format}, this version uses format ${FORMAT}: upgrade rollout-cloud`);
+  }
+  if (hash !== 'blake3') {
+    throw fault(`${path} names hash ${show(hash)}, this adapter uses "blake3": configure another root`);
+  }
+}
+
+function parseObject(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' ? (value as Record<string, unknown> | null) : null;
+  } catch {
+    return null;
+  }
+}

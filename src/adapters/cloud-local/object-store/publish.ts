@@ -1,0 +1,242 @@
+/**
+ * How an object comes to be there, and stays: the only file that knows durability.
+ *
+ * ```
+ * draft in tmp/ ──write──sync──┐
+ *                              ├─ rename sidecar ─ rename blob ─ sync the folder, and its parents once
+ * sidecar's draft ─write─sync──┘                   (commit point)
+ * ```
+ * Before the commit point nothing is visible, and what fails or crashes leaves at most a draft or a sidecar without a
+ * blob, which nobody reads. After it the object is there: should the folder's sync fail, the put fails but the blob
+ * stays, because another put may have found it and been answered already. It is the right blob in any case.
+ *
+ * A blob that is found instead of written may have been renamed a moment ago by a process that has not synced it yet,
+ * or at a lower durability. So what `data` or `full` promise is made true for it here, unless this process saw that
+ * very file synced before.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
+import { dirname } from 'node:path';
+import type { ContentId } from '../../../contracts/ids.js';
+import { allSettled, Shared } from './concurrency.js';
+import { type Disk, errnoOf, type OpenFile } from './disk.js';
+import { decodeSidecar, encodeSidecar, type Layout } from './layout.js';
+
+/**
+ * What survives once a put resolves. `none`: all of it a crash of the process, nothing a power cut. `data`: the blob's
+ * bytes a power cut, perhaps not its name. `full`: bytes, names and sidecar.
+ */
+export type Durability = 'none' | 'data' | 'full';
+
+/** Blobs remembered as synced, about 2 MB; past that all are forgotten, and synced anew when they are put again. */
+const SYNCED_BLOBS_MAX = 16_384;
+
+/** What this process knows of a folder; 0 for nothing. `SYNCED`: its name survives a power cut. */
+const MADE = 1;
+const SYNCED = 2;
+
+export class Publisher {
+  readonly #disk: Disk;
+  readonly #layout: Layout;
+  readonly #durability: Durability;
+  /** What is known of the 256 outer folders and, by the first 16 bits of an id, of the shards in them. */
+  readonly #outers = new Uint8Array(256);
+  readonly #shards = new Uint8Array(65_536);
+  /** The blob's change time when it was synced: a rename, by whomever, makes it another. */
+  readonly #syncedAtMs = new Map<ContentId, number>();
+  readonly #folderSyncs: Shared<string>;
+  readonly #draftPrefix = `${process.pid}-${randomBytes(8).toString('hex')}`;
+  #drafts = 0;
+
+  constructor(disk: Disk, layout: Layout, durability: Durability) {
+    this.#disk = disk;
+    this.#layout = layout;
+    this.#durability = durability;
+    this.#folderSyncs = new Shared((path) => disk.syncFolder(path));
+  }
+
+  /** Makes the names of the root and of the folders above it durable, whichever process made them a moment ago. */
+  async syncRoot(): Promise<void> {
+    if (this.#durability !== 'full') return;
+    for (let path = this.#layout.root; ; path = dirname(path)) {
+      try {
+        await this.#disk.syncFolder(path);
+      } catch (error) {
+        // One that this user may not read is older than the store.
+        if (errnoOf(error) !== 'EACCES') throw error;
+      }
+      if (path === dirname(path)) return;
+    }
+  }
+
+  /** A new file of no name that anybody looks for. Whoever made it commits it, or discards it when anything fails. */
+  async draft(): Promise<Draft> {
+    const path = `${this.#layout.tmp}/${this.#draftPrefix}-${(this.#drafts++).toString(36)}`;
+    try {
+      return new Draft(this.#disk, await this.#disk.open(path, 'wx'));
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      await this.#disk.makeFolder(this.#layout.tmp);
+      return new Draft(this.#disk, await this.#disk.open(path, 'wx'));
+    }
+  }
+
+  /**
+   * Makes a written draft the blob of `id`, as durable as the store's level says. Should it fail, discard the draft.
+   * @param signal an abort before the commit point leaves nothing visible; later ones are too late
+   */
+  async commit(id: ContentId, draft: Draft, contentType: string | null, signal?: AbortSignal): Promise<void> {
+    const sidecar = encodeSidecar(draft.size, { contentType, createdAtMs: Date.now() });
+    await this.#install(id, draft, sidecar, signal);
+    if (this.#durability === 'none') return;
+    const blob = await this.#disk.stat(this.#layout.blob(id));
+    await this.#syncNames(id);
+    if (blob !== undefined) this.#remember(id, blob);
+  }
+
+  /**
+   * Whether the blob is there already, complete in size. If so it is made as durable as one just put, and nothing is
+   * written but a sidecar that is missing or empty. A blob of another size is what a power cut leaves behind at
+   * durability `none`: it counts as missing, so that the put which asked replaces it.
+   */
+  async adopt(id: ContentId, size: number): Promise<boolean> {
+    const blob = await this.#disk.stat(this.#layout.blob(id));
+    if (!blob?.isFile() || blob.size !== size) return false;
+    const sidecar = await this.#disk.stat(this.#layout.sidecar(id));
+    if (!sidecar?.size) {
+      await this.#install(id, null, encodeSidecar(size, decodeSidecar(undefined, blob)));
+      await this.#syncNames(id);
+    }
+    if (this.#durability === 'none' || this.#syncedAtMs.get(id) === blob.ctimeMs) return true;
+    try {
+      const files = [this.#layout.blob(id)];
+      if (this.#durability === 'full') files.push(this.#layout.sidecar(id));
+      await allSettled(files.map((path) => this.#disk.syncFile(path)));
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return false;
+      throw error;
+    }
+    await this.#syncNames(id);
+    this.#remember(id, blob);
+    return true;
+  }
+
+  /** Takes an object away, blob first. False when there was none. */
+  async remove(id: ContentId): Promise<boolean> {
+    if (!(await this.#disk.unlink(this.#layout.blob(id)))) return false;
+    await this.#disk.unlink(this.#layout.sidecar(id));
+    if (this.#durability === 'full') await this.#folderSyncs.run(this.#layout.shard(id));
+    return true;
+  }
+
+  /** Puts a small file in its place under the root, whole or not at all, and durable at every level. */
+  async replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+    const draft = await this.draft();
+    try {
+      await draft.write(bytes);
+      await draft.finish(true);
+      await this.#disk.rename(draft.path, path);
+    } catch (error) {
+      await draft.discard();
+      throw error;
+    }
+    await this.#folderSyncs.run(this.#layout.root);
+  }
+
+  /** Sidecar, then blob, each from a synced draft; `blob` is null where only the sidecar was lost. */
+  async #install(id: ContentId, blob: Draft | null, sidecarBytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const sidecar = await this.draft();
+    try {
+      await sidecar.write(sidecarBytes);
+      // Both at once: two syncs under way share one commit of the file system's journal.
+      await allSettled([sidecar.finish(this.#durability === 'full'), blob?.finish(this.#durability !== 'none')]);
+      signal?.throwIfAborted();
+      await this.#move(sidecar.path, this.#layout.sidecar(id), id);
+      if (blob !== null) await this.#move(blob.path, this.#layout.blob(id), id);
+    } catch (error) {
+      await sidecar.discard();
+      throw error;
+    }
+  }
+
+  /** Renames into a shard, made when need be; made again, once, when somebody took the empty folder away. */
+  async #move(from: string, to: string, id: ContentId): Promise<void> {
+    const shard = shardOf(id);
+    for (let again = true; ; again = false) {
+      try {
+        if (this.#shards[shard] === 0) {
+          await this.#disk.makeFolder(this.#layout.shard(id));
+          this.#shards[shard] = MADE;
+        }
+        await this.#disk.rename(from, to);
+        return;
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT' || !again) throw error;
+        this.#shards[shard] = 0;
+        this.#outers[shard >> 8] = 0;
+      }
+    }
+  }
+
+  /** Makes a shard's names survive, and the shard's own: another process may have made it a moment ago. */
+  async #syncNames(id: ContentId): Promise<void> {
+    if (this.#durability !== 'full') return;
+    const shard = shardOf(id);
+    const [outerState, shardState] = [this.#outers[shard >> 8] ?? 0, this.#shards[shard] ?? 0];
+    const folders = [this.#layout.shard(id)];
+    if (shardState !== SYNCED) folders.push(this.#layout.outer(id));
+    if (outerState !== SYNCED) folders.push(this.#layout.root);
+    await allSettled(folders.map((path) => this.#folderSyncs.run(path)));
+    // Unless somebody took the folders away meanwhile, and another put made them again.
+    if (this.#shards[shard] === shardState) this.#shards[shard] = SYNCED;
+    if (this.#outers[shard >> 8] === outerState) this.#outers[shard >> 8] = SYNCED;
+  }
+
+  #remember(id: ContentId, { ctimeMs }: Stats): void {
+    if (this.#syncedAtMs.size >= SYNCED_BLOBS_MAX) this.#syncedAtMs.clear();
+    this.#syncedAtMs.set(id, ctimeMs);
+  }
+}
+
+/** A file under `tmp/`, being written. */
+export class Draft {
+  readonly #disk: Disk;
+  readonly #file: OpenFile;
+  /** Bytes written. */
+  size = 0;
+
+  constructor(disk: Disk, file: OpenFile) {
+    this.#disk = disk;
+    this.#file = file;
+  }
+
+  get path(): string {
+    return this.#file.path;
+  }
+
+  /** Appends. One call at a time. */
+  async write(bytes: Uint8Array): Promise<void> {
+    await this.#file.write(bytes);
+    this.size += bytes.byteLength;
+  }
+
+  /** Ends writing. After a failed sync the bytes may be lost though a second one succeeds: discard the draft. */
+  async finish(sync: boolean): Promise<void> {
+    if (sync) await this.#file.sync();
+    await this.#file.close();
+  }
+
+  /** Removes the draft, if it can be: one that stays behind is swept by a later open. Never fails. */
+  async discard(): Promise<void> {
+    try {
+      await this.#file.close();
+      await this.#disk.unlink(this.path);
+    } catch {
+      // Whatever made the draft useless is being reported already.
+    }
+  }
+}
+
+function shardOf(id: ContentId): number {
+  return Number.parseInt(id.slice(0, 4), 16);
+}

@@ -1,0 +1,180 @@
+/**
+ * Bytes on their way in and out, 1 MiB at a time whatever the chunks of a source or the size of a blob: large enough
+ * that the calls cost little (64 KiB are three times slower), small enough that a hundred streams fit in memory.
+ */
+import type { ReadableStreamDefaultController, UnderlyingSource } from 'node:stream/web';
+import { FatalError } from '../../../contracts/errors.js';
+import type { ContentId } from '../../../contracts/ids.js';
+import type { Blake3Hasher } from './blake3.js';
+import type { OpenFile } from './disk.js';
+import type { Draft } from './publish.js';
+
+export const BLOCK_BYTES = 1_048_576;
+
+/**
+ * Copies a source's chunks into blocks of {@link BLOCK_BYTES}, the last one shorter. Two buffers take turns: a block
+ * stays as it is until the second `next()` after it, so it can be written while the one after it is being filled.
+ */
+export async function* blocksOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
+  let [block, other] = [Buffer.allocUnsafeSlow(BLOCK_BYTES), Buffer.allocUnsafeSlow(BLOCK_BYTES)];
+  let filled = 0;
+  for await (const chunk of source) {
+    for (let taken = 0; taken < chunk.byteLength; ) {
+      const part = chunk.subarray(taken, taken + BLOCK_BYTES - filled);
+      block.set(part, filled);
+      taken += part.byteLength;
+      filled += part.byteLength;
+      if (filled < BLOCK_BYTES) continue;
+      yield block;
+      [block, other] = [other, block];
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield block.subarray(0, filled);
+}
+
+/** A blob being written while the rest of it is still to come. */
+export class Upload {
+  readonly draft: Draft;
+  readonly #hasher: Blake3Hasher;
+  #writing: Promise<void> = Promise.resolve();
+
+  private constructor(hasher: Blake3Hasher, draft: Draft) {
+    this.#hasher = hasher;
+    this.draft = draft;
+  }
+
+  /** Resolves once `first` is written: its buffer is the next to be filled. Discards the draft when that fails. */
+  static async start(hasher: Blake3Hasher, draft: Draft, first: Uint8Array): Promise<Upload> {
+    const upload = new Upload(hasher, draft);
+    try {
+      await upload.add(first);
+      await upload.#writing;
+      return upload;
+    } catch (error) {
+      await upload.discard();
+      throw error;
+    }
+  }
+
+  /** Hashes a block while the one before it is written, then begins to write it: it must stay until the next call. */
+  async add(block: Uint8Array): Promise<void> {
+    this.#hasher.update(block);
+    await this.#writing;
+    this.#writing = this.draft.write(block);
+    // Seen by the next call, or by end().
+    this.#writing.catch(ignore);
+  }
+
+  /** The id, once all is written. */
+  async end(): Promise<ContentId> {
+    await this.#writing;
+    return this.#hasher.id();
+  }
+
+  async discard(): Promise<void> {
+    await this.#writing.catch(ignore);
+    await this.draft.discard();
+  }
+}
+
+/** What part of a blob a {@link BlobSource} reads, and what against. */
+export interface BlobReadPlan {
+  readonly id: ContentId;
+  /** Half-open, in bytes, within the file. */
+  readonly start: number;
+  readonly end: number;
+  /** Given for a whole blob that is to be verified. */
+  readonly hasher: Blake3Hasher | null;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Feeds a `ReadableStream` from an open file, which it closes when it ends, fails or is cancelled. One block is read
+ * ahead, after the first has been asked for. The blocks end on the plan's end, so that the last one is the last MiB:
+ * it is handed out only when everything, itself included, has proved to be what the id says.
+ */
+export class BlobSource implements UnderlyingSource<Uint8Array> {
+  readonly #file: OpenFile;
+  readonly #plan: BlobReadPlan;
+  /** Where the block begins that is read, or being read, or about to be. */
+  #position: number;
+  #block: Promise<Uint8Array> | null = null;
+  #released = false;
+  #stopListening = ignore;
+
+  constructor(file: OpenFile, plan: BlobReadPlan) {
+    this.#file = file;
+    this.#plan = plan;
+    this.#position = plan.start;
+  }
+
+  start(controller: ReadableStreamDefaultController<Uint8Array>): void {
+    const { signal } = this.#plan;
+    if (signal === undefined) return;
+    const abort = () => {
+      controller.error(signal.reason);
+      this.#release().catch(ignore);
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    this.#stopListening = () => signal.removeEventListener('abort', abort);
+  }
+
+  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    const { end, hasher, id } = this.#plan;
+    try {
+      this.#block ??= this.#readBlock();
+      const block = await this.#block;
+      if (this.#released) return;
+      this.#position += block.byteLength;
+      const isLast = this.#position === end;
+      this.#block = isLast ? null : this.#readBlock();
+      hasher?.update(block);
+      if (isLast && hasher !== null && hasher.id() !== id) throw corrupt(id);
+      if (block.byteLength > 0) controller.enqueue(block);
+      if (!isLast) return;
+      await this.#release();
+      controller.close();
+    } catch (error) {
+      await this.#release().catch(ignore);
+      throw error;
+    }
+  }
+
+  cancel(): Promise<void> {
+    return this.#release();
+  }
+
+  /** The block at the position: what is left over by whole blocks comes first. */
+  #readBlock(): Promise<Uint8Array> {
+    const left = this.#plan.end - this.#position;
+    const block = newBytes(left === 0 ? 0 : left % BLOCK_BYTES || BLOCK_BYTES);
+    const reading = this.#file.read(block, this.#position).then((count) => {
+      if (count < block.byteLength) throw corrupt(this.#plan.id);
+      return block;
+    });
+    // Whoever pulls next sees the failure; if nobody does it is none.
+    reading.catch(ignore);
+    return reading;
+  }
+
+  /** Closes the file once no read is under way: its number may name another file right after. */
+  async #release(): Promise<void> {
+    this.#released = true;
+    this.#stopListening();
+    await this.#block?.catch(ignore);
+    await this.#file.close();
+  }
+}
+
+/** Memory of its own, not a part of Node's shared pool: the caller may keep it, or hand its buffer to another thread. */
+export function newBytes(size: number): Uint8Array {
+  return new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
+}
+
+/** The stored bytes are not those that the id names. */
+export function corrupt(id: ContentId): FatalError {
+  return new FatalError('Internal', `object corrupt: ${id}`, { code: 'OBJECT_CORRUPT', context: { id } });
+}
+
+function ignore(): void {}

@@ -1,0 +1,43 @@
+/** Who may settle an item: the rules of `ack`, `nack` and `extendLease`, and their refusals. */
+import { FatalError, RecoverableError } from '../../../contracts/errors.js';
+import type { LeaseToken, QueueItemId } from '../../../contracts/ids.js';
+import type { Item } from './items.js';
+
+/**
+ * Refuses whoever does not hold the item. A token proves a hold only while its lease is the item's, and nothing is being
+ * written for it; without a token, only an item in flight without a lease can be settled.
+ */
+export function requireHeld(item: Item, token: LeaseToken | null): void {
+  if (token !== null) {
+    if (item.state !== 'inFlight' || item.token !== token) throw leaseLost(item.id);
+    return;
+  }
+  if (item.token !== null) {
+    throw new FatalError('SchemaViolation', `queue item ${item.id} is leased; pass the token that came with it`, {
+      code: 'LEASE_TOKEN_REQUIRED',
+      context: { id: item.id },
+    });
+  }
+  if (item.state !== 'inFlight') {
+    throw new FatalError(
+      'Internal',
+      `queue item ${item.id} is ${item.state}; only an item that was taken can be settled`,
+      {
+        code: 'ITEM_NOT_LEASED',
+        context: { id: item.id, state: item.state },
+      },
+    );
+  }
+}
+
+export function leaseLost(id: QueueItemId): RecoverableError {
+  return new RecoverableError('Transient', `the lease of queue item ${id} has ended; stop working on it`, {
+    code: 'LEASE_LOST',
+    retry: { kind: 'never' },
+    context: { id },
+  });
+}
+
+export function itemUnknown(id: QueueItemId, where: string): FatalError {
+  return new FatalError('Internal', `${id} is not ${where}`, { code: 'ITEM_UNKNOWN', context: { id } });
+}

@@ -1,0 +1,34 @@
+/**
+ * Ids of one queue: ULIDs that only ever rise, within a millisecond, when the clock steps back, and across reopen.
+ *
+ * `monotonicFactory` counts its last id up by one while the clock is not past that id's time. It has no way to be told
+ * the last id of an earlier process, so one id is drawn, and dropped, at the millisecond after that one's.
+ */
+import { decodeTime, monotonicFactory } from 'ulid';
+import { FatalError } from '../../../contracts/errors.js';
+import { QueueItemId } from '../../../contracts/ids.js';
+
+/**
+ * @param last the largest id that the queue ever stored, as far as is known
+ * @throws FatalError Internal, code `STORAGE_FORMAT`: no later time fits into a ULID
+ */
+export function idsAfter(last: QueueItemId | null): () => QueueItemId {
+  const next = monotonicFactory();
+  if (last !== null) {
+    try {
+      next(idTimeMs(last) + 1);
+    } catch (cause) {
+      throw new FatalError('Internal', `no queue item id can follow ${last}; delete that row from the storage`, {
+        code: 'STORAGE_FORMAT',
+        context: { id: last },
+        cause,
+      });
+    }
+  }
+  return () => QueueItemId.parse(next());
+}
+
+/** When an id was made, ms since 1970; up to some ms ahead of the clock where ids were counted up. */
+export function idTimeMs(id: QueueItemId): number {
+  return decodeTime(id);
+}

@@ -1,0 +1,106 @@
+/**
+ * Idempotency keys: which item a key stands for. One queue is the scope of a key.
+ *
+ * A key is taken from the moment its enqueue begins until its item is acked (or purged), and `keyRetentionMs` longer.
+ * It is compared by the SHA-256 of the payload, because after the ack there is no payload to compare with.
+ * Retained keys are dropped in the order of their acks, by the enqueues that come later: no timer is needed, as a key
+ * that nobody asks for is in nobody's way.
+ */
+import { createHash } from 'node:crypto';
+import { FatalError } from '../../../contracts/errors.js';
+import { type QueueItemId, show } from '../../../contracts/ids.js';
+import { Deque } from './deque.js';
+import type { Item } from './items.js';
+
+export interface KeyRecord {
+  readonly key: string;
+  readonly id: QueueItemId;
+  /** SHA-256 of the payload, lower-case hex. */
+  readonly digest: string;
+  /** When a key whose item was acked is forgotten, ms since 1970; 0 while the item is there. */
+  untilMs: number;
+  /** The enqueue under way; a second one with the same key shares its outcome. */
+  storing: Promise<unknown> | null;
+}
+
+/** Retained keys dropped along with one enqueue: more than one, so that dropping keeps up with coming. */
+const DROPS_PER_ENQUEUE_MAX = 16;
+
+export class Keys {
+  readonly #retentionMs: number;
+  readonly #records = new Map<string, KeyRecord>();
+  readonly #retained = new Deque<KeyRecord>();
+
+  constructor(retentionMs: number) {
+    this.#retentionMs = retentionMs;
+  }
+
+  /**
+   * Stores an item once per key: answers its id, or that of the item that `key` stands for already.
+   * @param store writes the item with its `key`; a second call with the same key meanwhile shares the outcome
+   * @throws FatalError SchemaViolation, code `KEY_REUSED`: the key stands for other bytes
+   */
+  async once(key: string, item: Item, store: () => Promise<void>): Promise<QueueItemId> {
+    const digest = createHash('sha256').update(item.payload).digest('hex');
+    const known = this.#records.get(key);
+    if (known !== undefined && (known.untilMs === 0 || known.untilMs > Date.now())) {
+      if (known.digest !== digest) throw reused(known);
+      await known.storing;
+      return known.id;
+    }
+    const record: KeyRecord = { key, id: item.id, digest, untilMs: 0, storing: null };
+    item.key = record;
+    this.#records.set(key, record);
+    try {
+      record.storing = store();
+      await record.storing;
+    } catch (error) {
+      this.release(record);
+      throw error;
+    } finally {
+      record.storing = null;
+    }
+    return item.id;
+  }
+
+  /** Takes a key as storage tells of it; retained ones are to come in the order of their ends. */
+  recall(record: KeyRecord): void {
+    this.#records.set(record.key, record);
+    if (record.untilMs > 0) this.#retained.pushBack(record);
+  }
+
+  /** The item is about to be acked: sets until when its key is kept, to be stored along. */
+  beginAck(record: KeyRecord): void {
+    if (this.#retentionMs > 0) record.untilMs = Date.now() + this.#retentionMs;
+  }
+
+  endAck(record: KeyRecord, acked: boolean): void {
+    if (!acked) record.untilMs = 0;
+    else if (record.untilMs > 0) this.#retained.pushBack(record);
+    else this.release(record);
+  }
+
+  /** Forgets a record; a later one of the same key stays. */
+  release(record: KeyRecord): void {
+    if (this.#records.get(record.key) === record) this.#records.delete(record.key);
+  }
+
+  /** Forgets some of the retained keys whose time is over; their records are to be deleted from storage. */
+  takeOutdated(): QueueItemId[] {
+    const ids: QueueItemId[] = [];
+    for (let first = this.#retained.front; first !== undefined; first = this.#retained.front) {
+      if (ids.length === DROPS_PER_ENQUEUE_MAX || first.untilMs > Date.now()) break;
+      this.#retained.popFront();
+      this.release(first);
+      ids.push(first.id);
+    }
+    return ids;
+  }
+}
+
+function reused({ key, id }: KeyRecord): FatalError {
+  return new FatalError('SchemaViolation', `key ${show(key)} stands for other bytes; give a new item a new key`, {
+    code: 'KEY_REUSED',
+    context: { key, id },
+  });
+}

@@ -1,0 +1,69 @@
+/** Options of InMemQueue: plain JSON, each checked and defaulted here, so that plugins.json can hold them. */
+import * as check from '../../../contracts/arguments.js';
+import { FatalError } from '../../../contracts/errors.js';
+import { show } from '../../../contracts/ids.js';
+import { WAIT_MS_MAX } from '../../../contracts/queue.js';
+
+export interface InMemQueueOptions {
+  /** Which queue of the Storage: 1 to 64 of `A–Z a–z 0–9 _ -`. Left out: the one that has no name. */
+  readonly name?: string;
+  /** Largest payload accepted, bytes. Default 64 MiB: an item stands in memory two or three times while it is stored. */
+  readonly payloadBytesMax?: number;
+  /** Payload bytes of the whole backlog; `enqueue` beyond it rejects `Throttled`. Default none: memory is the bound. */
+  readonly maxPendingBytes?: number;
+  /** Hand-overs after which an item becomes a dead letter instead of being handed over again. Default none. */
+  readonly maxAttempts?: number;
+  /** How long a key stays taken after its item was acked, ms. Default 0. */
+  readonly keyRetentionMs?: number;
+  /** How long `close()` waits for the Storage, ms. Default 4,000: under the 5,000 that a host gives to disposing. */
+  readonly closeTimeoutMs?: number;
+}
+
+export interface InMemQueueSettings extends Required<Omit<InMemQueueOptions, 'name'>> {
+  readonly name: string | null;
+}
+
+const KNOWN = ['name', 'payloadBytesMax', 'maxPendingBytes', 'maxAttempts', 'keyRetentionMs', 'closeTimeoutMs'];
+
+const NAME = /^[A-Za-z0-9_-]{1,64}$/;
+
+/** Payloads have to fit into one array: 2 GiB less one byte in every Node that is supported. */
+const PAYLOAD_BYTES_MAX = 2 ** 31 - 1;
+
+/** @throws FatalError SchemaViolation, code `ARGUMENT_INVALID`, naming the option and what it has to be */
+export function checkOptions(given: InMemQueueOptions): InMemQueueSettings {
+  const options = check.options('options', given) as InMemQueueOptions;
+  const stranger = Object.keys(options).find((option) => !KNOWN.includes(option));
+  if (stranger !== undefined) {
+    throw new FatalError('SchemaViolation', `unknown option ${show(stranger)}; known are ${KNOWN.join(', ')}`, {
+      code: 'ARGUMENT_INVALID',
+      context: { argument: stranger },
+    });
+  }
+  const { name } = options;
+  if (name !== undefined && (typeof name !== 'string' || !NAME.test(name))) {
+    throw check.invalid('options.name', '1 to 64 of A–Z a–z 0–9 _ -', name);
+  }
+  const bounded = (option: keyof typeof options, missing: number, min: number, max?: number): number =>
+    options[option] === undefined ? missing : check.integer(`options.${option}`, options[option], min, max);
+  const maxPendingBytes = bounded('maxPendingBytes', Number.POSITIVE_INFINITY, 1);
+  return {
+    name: name ?? null,
+    // A payload that the backlog could never hold is refused for good, rather than throttled for ever.
+    payloadBytesMax: Math.min(bounded('payloadBytesMax', 64 * 2 ** 20, 1, PAYLOAD_BYTES_MAX), maxPendingBytes),
+    maxPendingBytes,
+    maxAttempts: bounded('maxAttempts', Number.POSITIVE_INFINITY, 1),
+    keyRetentionMs: bounded('keyRetentionMs', 0, 0, WAIT_MS_MAX),
+    closeTimeoutMs: bounded('closeTimeoutMs', 4_000, 1, WAIT_MS_MAX),
+  };
+}
+
+/** @throws FatalError SchemaViolation, code `PAYLOAD_TOO_LARGE` */
+export function requireFits(payload: Uint8Array, payloadBytesMax: number): void {
+  if (payload.length <= payloadBytesMax) return;
+  throw new FatalError(
+    'SchemaViolation',
+    `a payload of ${payload.length} bytes is over this queue's bound of ${payloadBytesMax}; store it elsewhere and enqueue its id`,
+    { code: 'PAYLOAD_TOO_LARGE', context: { payloadBytes: payload.length, payloadBytesMax } },
+  );
+}

@@ -1,0 +1,81 @@
+/** Replay: what an opening queue finds in its storage, read row by row. */
+import type { QueueItemId } from '../../../contracts/ids.js';
+import type { DeadLetters } from './dead-letters.js';
+import { Item } from './items.js';
+import type { KeyRecord, Keys } from './keys.js';
+import type { ItemRecord, QueueStore } from './store.js';
+
+/** Records deleted in one transaction. */
+const RECORDS_PER_DELETE = 1_000;
+
+export interface Replayed {
+  /** In ULID order. */
+  readonly items: readonly Item[];
+  /** The largest id that any row has. */
+  readonly last: QueueItemId | null;
+}
+
+/** Fills `dead` and `keys`, and returns the items. */
+export async function replay(store: QueueStore, dead: DeadLetters, keys: Keys): Promise<Replayed> {
+  const records = await store.records();
+  let last: QueueItemId | null = null;
+  const see = (id: QueueItemId) => {
+    if (last === null || id > last) last = id;
+  };
+  for (const id of records.keys()) see(id);
+  /** Each record is used once; those left over belong to no row. */
+  const use = (id: QueueItemId): ItemRecord | null => {
+    see(id);
+    const record = records.get(id) ?? null;
+    records.delete(id);
+    return record;
+  };
+
+  for await (const { id, payload } of store.deadRows()) {
+    const record = use(id);
+    const key = keyRecord(id, record);
+    if (key !== null) keys.recall(key);
+    dead.add({ id, attempts: record?.attempts ?? 0, payloadBytes: payload.length, key });
+  }
+  const items: Item[] = [];
+  for await (const { id, payload } of store.rows()) {
+    const record = use(id);
+    const item = new Item(id, payload);
+    item.replayed = true;
+    item.attempts = record?.attempts ?? 0;
+    item.notBeforeMs = record?.notBeforeMs ?? 0;
+    item.hasRecord = record !== null;
+    item.key = keyRecord(id, record);
+    if (item.key !== null) keys.recall(item.key);
+    items.push(item);
+  }
+  // A scan is in key order, which is ULID order, so this is one pass over what is sorted already.
+  items.sort((one, other) => (one.id < other.id ? -1 : 1));
+  await recallRetainedKeys(store, records, keys);
+  return { items, last };
+}
+
+/** Records without a row: keys that outlive their acked item, by their end; all others are deleted. */
+async function recallRetainedKeys(
+  store: QueueStore,
+  records: ReadonlyMap<QueueItemId, ItemRecord>,
+  keys: Keys,
+): Promise<void> {
+  const nowMs = Date.now();
+  const retained: KeyRecord[] = [];
+  const outdated: QueueItemId[] = [];
+  for (const [id, record] of records) {
+    const key = keyRecord(id, record);
+    if (key !== null && key.untilMs > nowMs) retained.push(key);
+    else outdated.push(id);
+  }
+  for (const key of retained.sort((one, other) => one.untilMs - other.untilMs)) keys.recall(key);
+  for (let at = 0; at < outdated.length; at += RECORDS_PER_DELETE) {
+    await store.removeRecords(outdated.slice(at, at + RECORDS_PER_DELETE));
+  }
+}
+
+function keyRecord(id: QueueItemId, record: ItemRecord | null): KeyRecord | null {
+  if (record?.key === undefined) return null;
+  return { key: record.key, id, digest: record.digest ?? '', untilMs: record.untilMs ?? 0, storing: null };
+}

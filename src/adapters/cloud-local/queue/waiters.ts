@@ -1,0 +1,54 @@
+/**
+ * Waiters: the `receive` calls that wait for an item, first come, first served.
+ *
+ * Being woken promises nothing: somebody else may take the item first, and then the woken one waits again. One waiter is
+ * woken for each item that becomes pending, so none is left asleep while an item lies there.
+ */
+export class Waiters {
+  /** Each ends one wait: true when woken, false when the time is over or the queue closes. */
+  readonly #ends = new Set<(woken: boolean) => void>();
+  #closed = false;
+
+  /**
+   * Resolves true when woken, false when `untilMs` (of `performance.now()`) has come or the queue closes.
+   * Rejects with the signal's reason when it aborts.
+   */
+  wait(untilMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    if (this.#closed) return Promise.resolve(false);
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        this.#ends.delete(end);
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+      };
+      const end = (woken: boolean) => {
+        leave();
+        resolve(woken);
+      };
+      const onAbort = () => {
+        leave();
+        reject(signal?.reason);
+      };
+      const timer = setTimeout(end, Math.max(0, Math.ceil(untilMs - performance.now())), false);
+      signal?.addEventListener('abort', onAbort);
+      this.#ends.add(end);
+    });
+  }
+
+  /** Wakes up to `count` waiters, those who came first. */
+  wake(count: number): void {
+    let left = count;
+    for (const end of this.#ends) {
+      if (left === 0) return;
+      left -= 1;
+      end(true);
+    }
+  }
+
+  /** Ends every wait, also those to come, without an item. */
+  close(): void {
+    this.#closed = true;
+    for (const end of this.#ends) end(false);
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * A lock that one process in the world holds: a sibling database in which the holder keeps a write transaction open. The
+ * kernel frees it when the process dies, so there is nothing stale to clean up.
+ *
+ * Nobody opens that file by other means while it is held: closing any other descriptor of it in the holder's process
+ * would drop the lock.
+ */
+import { RecoverableError } from '../../../contracts/errors.js';
+import { lockedError } from './batch.js';
+import { openSqlite, type SqliteConnection } from './sqlite-port.js';
+
+/** How long another's short write, that of its name, may take before the lock counts as held. */
+const CONTENTION_MS = 250;
+
+/** @param file the database that the lock belongs to */
+export async function lockFile(file: string, name: string, holder: string): Promise<{ release(): Promise<void> }> {
+  const connection = await openSqlite(`${file}.${name}.lock`);
+  try {
+    await connection.exec(`PRAGMA busy_timeout = ${CONTENTION_MS}; PRAGMA synchronous = OFF`);
+    await connection.exec('BEGIN IMMEDIATE');
+    await connection.exec('CREATE TABLE IF NOT EXISTS holder (holder TEXT, pid INTEGER); DELETE FROM holder');
+    await connection.all('INSERT INTO holder VALUES (?, ?)', holder, process.pid);
+    await connection.exec('COMMIT');
+    // Whoever is quicker here has the lock; the other reads his name.
+    await connection.exec('BEGIN IMMEDIATE');
+    return { release: () => connection.close() };
+  } catch (error) {
+    const refusal = isBusy(error) ? await heldError(connection, file, name) : error;
+    await connection.close();
+    throw refusal;
+  }
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof RecoverableError && error.code === 'STORAGE_BUSY';
+}
+
+async function heldError(connection: SqliteConnection, file: string, name: string): Promise<unknown> {
+  // Another's transaction keeps writers out, not readers; only within its short write is the name not to be had.
+  const rows = await connection.all('SELECT holder, pid FROM holder').catch(() => []);
+  const [{ holder = 'another process', pid = 0 } = {}] = rows;
+  return lockedError(name, file, { holder: String(holder), pid: Number(pid) });
+}

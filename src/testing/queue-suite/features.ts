@@ -1,0 +1,159 @@
+/** Features `replay`, `delay`, `key` and `dead-letters`, and how an adapter without them refuses. */
+import assert from 'node:assert/strict';
+import type { QueueItemId } from '../../contracts/ids.js';
+import type { Queue, QueueItem } from '../../contracts/queue.js';
+import {
+  bytes,
+  type Cases,
+  LONG_MS,
+  listed,
+  refused,
+  SHORT_MS,
+  send,
+  take,
+  text,
+  UNKNOWN_ID,
+  unsupported,
+  until,
+} from './helpers.js';
+
+export const replay: Cases = {
+  'what was not acked is pending again after a reopen, in the order of the ids': async ({ open, reopen }) => {
+    const queue = await open();
+    await queue.enqueueMany(['a', 'b', 'c', 'd'].map(bytes));
+    const [a, b, c] = [await take(queue), await take(queue), await take(queue)];
+    await queue.ack(b.id);
+    await queue.nack(a.id);
+    await queue.nack(c.id);
+    await queue.close();
+    const again = await reopen();
+    assert.equal((await again.stats()).pending, 3);
+    assert.deepEqual([text(await take(again)), text(await take(again)), text(await take(again))], ['a', 'c', 'd']);
+    assert.equal(await again.dequeue(), null);
+  },
+
+  'ids go on rising after a reopen': async ({ open, reopen }) => {
+    const queue = await open();
+    const before = await queue.enqueueMany(['a', 'b'].map(bytes));
+    await queue.close();
+    const after = await send(await reopen(), 'c');
+    assert.ok(before.every((id) => id < after));
+  },
+
+  'tokens of an earlier opening are stale': async ({ open, reopen }) => {
+    const queue = await open();
+    await queue.enqueue(bytes('a'));
+    const [old] = (await queue.receive({ leaseMs: LONG_MS, waitMs: 0 }).catch(() => [])) as QueueItem[];
+    await queue.close();
+    const again = await reopen();
+    if (old?.token) await refused(again.ack(old.id, old.token), 'LEASE_LOST', 'Transient');
+    assert.equal((await again.stats()).pending, 1);
+  },
+};
+
+export const delay: Cases = {
+  'a delayed item is held back, then joins at the back': async ({ open }) => {
+    const queue = await open();
+    await queue.enqueue(bytes('late'), { delayMs: SHORT_MS });
+    await send(queue, 'now');
+    assert.equal((await queue.stats()).delayed, 1);
+    assert.equal(text(await take(queue)), 'now');
+    await until(async () => (await queue.stats()).delayed === 0);
+    await send(queue, 'later');
+    assert.deepEqual([text(await take(queue)), text(await take(queue))], ['late', 'later']);
+  },
+
+  'an item given back with a delay is held back, then goes first': async ({ open }) => {
+    const queue = await open();
+    await queue.enqueueMany(['a', 'b'].map(bytes));
+    const a = await take(queue);
+    await queue.nack(a.id, a.token, { delayMs: SHORT_MS });
+    assert.equal((await queue.stats()).delayed, 1);
+    await until(async () => (await queue.stats()).delayed === 0);
+    assert.deepEqual([text(await take(queue)), text(await take(queue))], ['a', 'b']);
+  },
+
+  'purge deletes delayed items, too': async ({ open }) => {
+    const queue = await open();
+    await queue.enqueue(bytes('a'), { delayMs: LONG_MS });
+    assert.equal(await queue.purge('pending'), 1);
+    assert.equal((await queue.stats()).delayed, 0);
+  },
+};
+
+export const withoutDelay: Cases = {
+  'delays are refused by an adapter without them': async ({ open }) => {
+    const queue = await open();
+    await unsupported(queue.enqueue(bytes('a'), { delayMs: 1 }));
+    await unsupported(queue.nack(UNKNOWN_ID, null, { delayMs: 1 }));
+  },
+};
+
+export const key: Cases = {
+  'the same key with the same bytes answers the first id': async ({ open }) => {
+    const queue = await open();
+    const overlapping = await Promise.all([1, 2, 3].map(() => queue.enqueue(bytes('a'), { key: 'k' })));
+    const later = await queue.enqueue(bytes('a'), { key: 'k' });
+    assert.equal(new Set([...overlapping, later]).size, 1);
+    assert.equal((await queue.stats()).pending, 1);
+    assert.notEqual(await queue.enqueue(bytes('a'), { key: 'other' }), later);
+  },
+
+  'the same key with other bytes is refused': async ({ open }) => {
+    const queue = await open();
+    await queue.enqueue(bytes('a'), { key: 'k' });
+    await refused(queue.enqueue(bytes('b'), { key: 'k' }), 'KEY_REUSED', 'SchemaViolation');
+    assert.equal((await queue.stats()).pending, 1);
+  },
+};
+
+export const withoutKey: Cases = {
+  'keys are refused by an adapter without them': async ({ open }) => {
+    await unsupported((await open()).enqueue(bytes('a'), { key: 'k' }));
+  },
+};
+
+export const deadLetters: Cases = {
+  'an item that fails too often becomes a dead letter, and can be requeued or purged': async ({ open }) => {
+    const queue = await open();
+    const id = await send(queue, 'poison');
+    await send(queue, 'good');
+    const attempts = await failUntilDead(queue, id);
+    const letters = await listed(queue);
+    assert.deepEqual(
+      letters.map((letter) => [letter.id, text(letter), letter.attempts, letter.token]),
+      [[id, 'poison', attempts, null]],
+    );
+    assert.equal((await queue.stats()).deadLetters, 1);
+
+    await queue.requeue(id);
+    assert.equal((await queue.stats()).deadLetters, 0);
+    await refused(queue.requeue(id), 'ITEM_UNKNOWN', 'Internal');
+    const again = await take(queue);
+    assert.deepEqual([again.id, again.attempts], [id, 1]);
+    await queue.nack(id);
+
+    await failUntilDead(queue, id);
+    assert.equal(await queue.purge('dead'), 1);
+    assert.deepEqual(await listed(queue), []);
+  },
+};
+
+export const withoutDeadLetters: Cases = {
+  'dead letters are refused by an adapter without them': async ({ open }) => {
+    const queue = await open();
+    await unsupported(listed(queue));
+    await unsupported(queue.requeue(UNKNOWN_ID));
+    await unsupported(queue.purge('dead'));
+  },
+};
+
+/** Takes and gives back the item until another one (or none) comes first; resolves to how often it was handed over. */
+async function failUntilDead(queue: Queue, id: QueueItemId): Promise<number> {
+  for (let attempts = 0; attempts <= 10; attempts += 1) {
+    const item = await queue.dequeue();
+    if (item !== null) await queue.nack(item.id);
+    if (item?.id !== id) return attempts;
+  }
+  assert.fail('open the adapter with at most 10 attempts per item');
+}

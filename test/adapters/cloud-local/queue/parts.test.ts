@@ -1,0 +1,176 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Arrivals } from '../../../../src/adapters/cloud-local/queue/arrivals.js';
+import { Deadlines } from '../../../../src/adapters/cloud-local/queue/deadlines.js';
+import { Deque } from '../../../../src/adapters/cloud-local/queue/deque.js';
+import { idsAfter, idTimeMs } from '../../../../src/adapters/cloud-local/queue/ids.js';
+import { Item, Items } from '../../../../src/adapters/cloud-local/queue/items.js';
+import { Waiters } from '../../../../src/adapters/cloud-local/queue/waiters.js';
+import { QueueItemId } from '../../../../src/contracts/ids.js';
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+describe('Deque', () => {
+  test('does what an array does, whatever the order of pushes and pops', () => {
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant('back' as const), times: fc.integer({ min: 1, max: 40 }) }),
+      fc.record({ kind: fc.constant('front' as const), times: fc.integer({ min: 1, max: 40 }) }),
+      fc.record({ kind: fc.constant('pop' as const), times: fc.integer({ min: 1, max: 60 }) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const deque = new Deque<number>();
+        const model: number[] = [];
+        let n = 0;
+        for (const { kind, times } of steps) {
+          for (let i = 0; i < times; i += 1, n += 1) {
+            if (kind === 'back') {
+              deque.pushBack(n);
+              model.push(n);
+            } else if (kind === 'front') {
+              deque.pushFront(n);
+              model.unshift(n);
+            } else {
+              expect(deque.front).toBe(model[0]);
+              expect(deque.popFront()).toBe(model.shift());
+            }
+            expect(deque.size).toBe(model.length);
+          }
+        }
+      }),
+    );
+  });
+});
+
+describe('Deadlines', () => {
+  test('yields what is due, earliest first, after any sets, moves and deletes', () => {
+    const step = fc.record({ element: fc.nat(19), atMs: fc.integer({ min: 0, max: 1_000 }), remove: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 100 }), fc.nat(1_000), (steps, nowMs) => {
+        const deadlines = new Deadlines<Item>(() => undefined);
+        const elements = Array.from(
+          { length: 20 },
+          () => new Item(QueueItemId.parse('0'.repeat(26)), new Uint8Array()),
+        );
+        const model = new Map<Item, number>();
+        for (const { element, atMs, remove } of steps) {
+          const item = elements[element] as Item;
+          if (remove) {
+            deadlines.delete(item);
+            model.delete(item);
+          } else {
+            deadlines.set(item, atMs);
+            model.set(item, atMs);
+          }
+        }
+        const due = [...model.values()].filter((atMs) => atMs <= nowMs).sort((a, b) => a - b);
+        expect(deadlines.takeDue(nowMs).map(({ dueAtMs }) => dueAtMs)).toEqual(due);
+        expect(deadlines.takeDue(1_001)).toHaveLength(model.size - due.length);
+        deadlines.stop();
+      }),
+    );
+  });
+
+  test('one timer serves all, and follows the earliest', () => {
+    jest.useFakeTimers();
+    try {
+      const fired: number[] = [];
+      const deadlines = new Deadlines<Item>(() => {
+        fired.push(...deadlines.takeDue(performance.now()).map(({ dueAtMs }) => dueAtMs));
+      });
+      const startMs = performance.now();
+      for (const afterMs of [300, 100, 200]) {
+        deadlines.set(new Item(QueueItemId.parse('0'.repeat(26)), new Uint8Array()), startMs + afterMs);
+        expect(jest.getTimerCount()).toBe(1);
+      }
+      jest.advanceTimersByTime(250);
+      expect(fired.map((atMs) => atMs - startMs)).toEqual([100, 200]);
+      jest.advanceTimersByTime(100);
+      expect(fired).toHaveLength(3);
+      expect(jest.getTimerCount()).toBe(0);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+});
+
+describe('ids', () => {
+  test('rise within a millisecond, and when the clock steps back', () => {
+    const clock = jest.spyOn(Date, 'now').mockReturnValue(1_700_000_000_000);
+    const next = idsAfter(null);
+    const ids = Array.from({ length: 1_000 }, next);
+    clock.mockReturnValue(1_600_000_000_000);
+    ids.push(next(), next());
+    clock.mockReturnValue(1_700_000_000_001);
+    ids.push(next());
+    expect([...ids].sort()).toEqual(ids);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(idTimeMs(ids[0] as QueueItemId)).toBe(1_700_000_000_000);
+  });
+
+  test('start above the largest id known, also one from the future', () => {
+    const future = QueueItemId.parse('7ZZZZZZZZY0000000000000000');
+    const next = idsAfter(future);
+    const [one, other] = [next(), next()];
+    expect(one > future).toBe(true);
+    expect(other > one).toBe(true);
+  });
+
+  test('an id that none can follow is refused, naming it', () => {
+    expect(() => idsAfter(QueueItemId.parse('7ZZZZZZZZZ0000000000000000'))).toThrow(/7ZZZZZZZZZ0000000000000000/);
+  });
+});
+
+describe('Arrivals', () => {
+  test('what is stored joins in the order of the calls, and resolves after it has joined', async () => {
+    const joined: Item[] = [];
+    const arrivals = new Arrivals((items) => joined.push(...items));
+    const item = () => new Item(QueueItemId.parse('0'.repeat(26)), new Uint8Array(3));
+    const [a, b, c] = [item(), item(), item()];
+    const writes: { resolve: () => void; reject: (error: Error) => void }[] = [];
+    const write = () => new Promise<void>((resolve, reject) => writes.push({ resolve, reject }));
+    const done: string[] = [];
+    const storing = [
+      arrivals.store([a], write).catch(() => done.push('a failed')),
+      arrivals.store([b], write).then(() => done.push('b')),
+      arrivals.store([c], write).then(() => done.push('c')),
+    ];
+    expect(arrivals.bytes).toBe(9);
+    writes[2]?.resolve();
+    writes[1]?.resolve();
+    await new Promise(setImmediate);
+    expect([joined, done]).toEqual([[], []]);
+    writes[0]?.reject(new Error('disk full'));
+    await Promise.all(storing);
+    expect(joined).toEqual([b, c]);
+    expect(done.sort()).toEqual(['a failed', 'b', 'c']);
+    expect(arrivals.bytes).toBe(0);
+  });
+});
+
+describe('Items', () => {
+  test('a change of state that the sketch does not show is refused', () => {
+    const items = new Items();
+    const item = new Item(QueueItemId.parse('0'.repeat(26)), new Uint8Array(5));
+    items.add(item, 'pending');
+    expect(() => items.move(item, 'acking')).toThrow('cannot go from pending to acking');
+    expect([items.count('pending'), items.bytes]).toEqual([1, 5]);
+  });
+});
+
+describe('Waiters', () => {
+  test('wakes those who came first, once each, and nobody after close', async () => {
+    const waiters = new Waiters();
+    const woken: string[] = [];
+    const wait = async (name: string) => {
+      if (await waiters.wait(performance.now() + 60_000, undefined)) woken.push(name);
+    };
+    const all = [wait('a'), wait('b'), wait('c')];
+    waiters.wake(2);
+    waiters.close();
+    await Promise.all([...all, wait('d')]);
+    expect(woken).toEqual(['a', 'b']);
+  });
+});
