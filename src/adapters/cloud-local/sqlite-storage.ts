@@ -3,7 +3,7 @@
  *
  * One connection writes, and only the flusher uses it (storage/flusher.ts); a second one reads, so that reads see
  * committed data and wait for no flush. The journal is a write-ahead log. Several processes may open one file: a flush
- * waits up to 5 s for another's. Locks are files of their own beside it (storage/file-lock.ts).
+ * waits for another's. Locks are files of their own beside it (storage/file-lock.ts).
  *
  * Durability: `full` syncs the log at each flush; `normal` leaves that to the operating system; `off` syncs nothing. A
  * commit that asks for less than the store was opened with gets what the store has.
@@ -33,10 +33,10 @@ import { Watchers } from './storage/watch.js';
 export interface SqliteStorageOptions {
   /** What a resolved commit survives. Default `full`: a power cut. */
   readonly durability?: StorageDurability;
+  /** How long a flush or a read waits for another process, ms, before it is refused as `Transient`. Default 5,000. */
+  readonly busyTimeoutMs?: number;
 }
 
-/** How long a flush waits for another process's. */
-const BUSY_TIMEOUT_MS = 5_000;
 /** A page of a scan, whichever comes first. */
 const PAGE_ENTRIES = 500;
 const PAGE_BYTES = 4 * 1024 * 1024;
@@ -70,7 +70,8 @@ export class SqliteStorage implements Storage {
    * @throws FatalError ConfigInvalid: it cannot be opened; code `STORAGE_FORMAT`: it is no database, another program's,
    * or of a newer version, and was left untouched
    */
-  static async open(path: string, { durability = 'full' }: SqliteStorageOptions = {}): Promise<SqliteStorage> {
+  static async open(path: string, options: SqliteStorageOptions = {}): Promise<SqliteStorage> {
+    const { durability = 'full', busyTimeoutMs = 5_000 } = options;
     const file = resolve(path);
     try {
       await mkdir(dirname(file), { recursive: true });
@@ -81,12 +82,12 @@ export class SqliteStorage implements Storage {
     try {
       const writer = await openSqlite(file);
       opened.push(writer);
-      await writer.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+      await writer.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
       await prepareFile(writer, file);
       await writer.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${durability.toUpperCase()}`);
       const reader = await openSqlite(file);
       opened.push(reader);
-      await reader.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}; PRAGMA query_only = ON`);
+      await reader.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}; PRAGMA query_only = ON`);
       return checked(Storage, new SqliteStorage(file, durability, writer, reader), { adapter: 'local.sqlite' });
     } catch (error) {
       for (const connection of opened) await connection.close();
