@@ -32,12 +32,16 @@ export type FatalKind = 'ConfigInvalid' | 'SchemaViolation' | 'PluginContract' |
  */
 export type ErrorCode =
   | 'ARGUMENT_INVALID'
+  | 'BACKLOG_FULL'
   | 'CLOSED'
+  | 'CLOSE_TIMEOUT'
+  | 'CONSUMER_STOPPED'
   | 'FEATURE_UNSUPPORTED'
-  | 'IO_ERROR'
   | 'IO_DENIED'
+  | 'IO_ERROR'
   | 'ITEM_NOT_LEASED'
   | 'ITEM_UNKNOWN'
+  | 'KEY_REUSED'
   | 'LEASE_LOST'
   | 'LEASE_TOKEN_REQUIRED'
   | 'LOCKED'
@@ -48,7 +52,11 @@ export type ErrorCode =
   | 'READ_ONLY'
   | 'SECRET_NOT_ALLOWED'
   | 'SECRET_UNSET'
+  | 'STORAGE_BUSY'
+  | 'STORAGE_CORRUPT'
   | 'STORAGE_FORMAT'
+  | 'STORAGE_FULL'
+  | 'TXN_ENDED'
   | 'WATCH_OVERFLOW'
   | (string & {});
 
