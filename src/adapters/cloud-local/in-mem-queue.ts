@@ -41,6 +41,7 @@ import { Waiters } from './queue/waiters.js';
 
 export type { InMemQueueOptions } from './queue/options.js';
 
+/** What the manifest of `local.in-mem` declares. */
 export const IN_MEM_QUEUE_FEATURES = ['lease', 'replay', 'delay', 'key', 'dead-letters'] as const;
 
 /** Rows deleted in one transaction by `purge`. */
@@ -87,6 +88,7 @@ export class InMemQueue implements Queue {
     return checked(Queue, queue, { adapter: 'local.in-mem', features: IN_MEM_QUEUE_FEATURES });
   }
 
+  // The door looks at `signal` before the call; a commit under way cannot be taken back.
   async enqueue(payload: Uint8Array, { key, delayMs }: EnqueueOptions = {}): Promise<QueueItemId> {
     requireFits(payload, this.#settings.payloadBytesMax);
     const item = new Item(this.#newId(), payload);
@@ -286,9 +288,10 @@ export class InMemQueue implements Queue {
         throw error;
       }
     }
-    for (const { id, attempts, payload, key } of spent)
-      this.#dead.add({ id, attempts, payloadBytes: payload.length, key });
-    for (const item of spent) this.#items.move(item, 'gone');
+    for (const item of spent) {
+      this.#items.move(item, 'gone');
+      this.#dead.add({ id: item.id, attempts: item.attempts, payloadBytes: item.payload.length, key: item.key });
+    }
     return claimed.filter((item) => !isSpent(item)).map((item) => this.#lease(item, leaseMs));
   }
 

@@ -307,6 +307,15 @@ describe('leases', () => {
     await queue.close();
   });
 
+  test('leases that end in one tick give back the oldest item first, whichever ended first', async () => {
+    const queue = await InMemQueue.open(storage);
+    await queue.enqueueMany(['a', 'b', 'c'].map(bytes));
+    for (const leaseMs of [30, 20, 10]) await queue.dequeueWithLease(leaseMs);
+    for (const end = performance.now() + 50; performance.now() < end; );
+    expect(await takeAll(queue)).toEqual(['a', 'b', 'c']);
+    await queue.close();
+  });
+
   test('a step of the wall clock moves no lease', async () => {
     const queue = await InMemQueue.open(storage);
     await queue.enqueue(bytes('a'));
@@ -381,6 +390,23 @@ describe('who owns a queue', () => {
     await txn.commit();
     await expect(InMemQueue.open(storage)).rejects.toMatchObject({ code: 'STORAGE_FORMAT', context: { id } });
   });
+
+  test.each(['a pending item', 'a dead letter', 'a kept key'])(
+    'ids go on rising across a reopen when the clock has stepped back, above %s',
+    async (last) => {
+      const options = { maxAttempts: 1, keyRetentionMs: 60_000 };
+      const queue = await InMemQueue.open(storage, options);
+      const id = await queue.enqueue(bytes('a'), { key: 'k' });
+      if (last !== 'a pending item') await queue.dequeue();
+      if (last === 'a kept key') await queue.ack(id);
+      if (last === 'a dead letter') await queue.nack(id).then(() => queue.dequeue());
+      await queue.close();
+      jest.spyOn(Date, 'now').mockReturnValue(Date.now() - 10_000);
+      const again = await InMemQueue.open(storage, options);
+      expect((await again.enqueue(bytes('b'))) > id).toBe(true);
+      await again.close();
+    },
+  );
 
   test('options are checked: unknown ones, names, bounds', async () => {
     const code = (options: object) => codeOf(InMemQueue.open(storage, options));

@@ -1,13 +1,13 @@
 /** A process is killed in the middle of enqueues and acks, again and again; what survived is compared with its ledger. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { build } from 'esbuild';
 import { InMemQueue } from '../../../src/adapters/cloud-local/in-mem-queue.js';
 import { SqliteStorage } from '../../../src/adapters/cloud-local/sqlite-storage.js';
+import { bundle } from '../../support/bundle.js';
 import { text, turn, until } from './queue/support.js';
 
 const ROUNDS = 5;
@@ -16,23 +16,11 @@ const CHILD = resolve('test/adapters/cloud-local/queue/crash-child.mjs');
 const SENDERS = 4;
 
 let folder: string;
+let adapters: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'queue-crash-'));
-  await symlink(resolve('node_modules'), join(folder, 'node_modules'));
-  await build({
-    stdin: {
-      contents: `export * from './in-mem-queue.ts'; export * from './sqlite-storage.ts';`,
-      resolveDir: resolve('src/adapters/cloud-local'),
-      loader: 'ts',
-    },
-    outfile: join(folder, 'queue.mjs'),
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    packages: 'external',
-    logLevel: 'error',
-  });
+  adapters = await bundle('src/adapters/cloud-local/index.ts');
 });
 
 afterAll(() => rm(folder, { recursive: true }));
@@ -59,11 +47,9 @@ async function readLedger(): Promise<Ledger> {
 /** Lets a child work until it has noted some calls, and kills it at a moment that nothing chose. */
 async function liveAndDie(life: string): Promise<void> {
   const before = await readLedger();
-  const child = spawn(
-    process.execPath,
-    [CHILD, join(folder, 'queue.mjs'), join(folder, 'rollout.db'), join(folder, 'ledger'), life],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  );
+  const child = spawn(process.execPath, [CHILD, adapters, join(folder, 'rollout.db'), join(folder, 'ledger'), life], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let errors = '';
   child.stderr.on('data', (chunk) => {
     errors += chunk;

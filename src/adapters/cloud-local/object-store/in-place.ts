@@ -3,7 +3,7 @@
  *
  * A small call answered from the page cache takes 2 to 10 µs in place, and about 40 µs of CPU by way of the pool. So
  * calls are made in place as long as that holds up nobody: at most {@link TURN_BUDGET_MS} in each turn of the event
- * loop, the rest in later turns, in order; and none for a while after one was slow, for the pool has them then. That
+ * loop, the rest in later turns, in order; and none for a while when they are slow, for the pool has them then. That
  * also lets the loop turn when a caller awaits put after put and would never reach it.
  */
 import { systemError } from '../../../contracts/errors.js';
@@ -17,10 +17,13 @@ export type Eventual<T> = T | Promise<T>;
 /** Time that calls in place may take of one turn of the event loop: about forty puts of 4 KiB. */
 const TURN_BUDGET_MS = 2;
 
-/** A call in place that took longer than this found a slow disk: stalls of 7 to 11 ms were seen on real ones. */
-const SLOW_CALL_MS = 5;
+/** The disk is slow when calls take longer than this on average: a real one stalls for 7 to 11 ms at times. */
+const SLOW_CALL_MS = 0.5;
 
-/** How long a slow call keeps all others in the pool. */
+/** Calls that the running average looks back on, so that one stall, or one loss of the processor, says nothing yet. */
+const AVERAGED_CALLS = 32;
+
+/** How long a slow disk keeps calls in the pool, until they are tried in place again. */
 const SLOW_PAUSE_MS = 1_000;
 
 type Callback<T> = (error: NodeJS.ErrnoException | null, value: T) => void;
@@ -31,6 +34,7 @@ export class InPlace {
   readonly #waiting: (() => void)[] = [];
   #spentMs = 0;
   #nextTurnIsSet = false;
+  #averageMs = 0;
   #pausedUntilMs = 0;
 
   constructor(mode: IoMode) {
@@ -67,7 +71,11 @@ export class InPlace {
   #spend(startedMs: number): void {
     const nowMs = performance.now();
     this.#spentMs += nowMs - startedMs;
-    if (nowMs - startedMs > SLOW_CALL_MS) this.#pausedUntilMs = nowMs + SLOW_PAUSE_MS;
+    this.#averageMs += (nowMs - startedMs - this.#averageMs) / AVERAGED_CALLS;
+    if (this.#averageMs > SLOW_CALL_MS) {
+      this.#averageMs = 0;
+      this.#pausedUntilMs = nowMs + SLOW_PAUSE_MS;
+    }
     if (this.#nextTurnIsSet) return;
     this.#nextTurnIsSet = true;
     setImmediate(() => {

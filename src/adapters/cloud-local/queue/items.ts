@@ -1,15 +1,14 @@
 /**
  * The items that a queue holds, and the states each goes through.
  *
- *              joined             taken              (count stored)
- *   nowhere ─────────> pending ──────────> claiming ────────────────> inFlight ──ack──> acking ──────> gone
- *                        ▲ ▲ ▲                 │ commit failed           │ │ ▲             │ commit failed
- *                        │ │ └─────────────────┘                         │ │ └─────────────┤
- *                        │ └──────────────── nack, or the lease ended ───┘ │               │
- *                     due│                                     nack, delay ▼               │
- *                      delayed <──────────────────────────────────────── delaying ─────────┘
- *
- *   claiming → gone: attempts used up, now a dead letter.   pending, delayed → purging → gone (or back).
+ *   stored ────> pending ──taken──> claiming ──count stored──> inFlight ──ack──> acking ──> gone
+ *     │           ▲ ▲ ▲                │ │                      │ │ ▲ ▲            │
+ *     │ delay     │ │ └─ write failed ─┘ └─> gone: no attempts  │ │ │ └ write failed ┘
+ *     ▼           │ │                        left, dead letter  │ │ │
+ *   delayed ─due──┘ └────────── nack, or the lease ended ───────┘ │ └─ write failed ─┐
+ *     ▲                                                           └─ nack, delay ──> delaying
+ *     └──────────────────────────────────────────────────────────────────────────────┘
+ *   pending, delayed ──purge──> purging ──> gone; back to what it was if the write failed
  *
  * `claiming`, `acking`, `delaying` and `purging` last as long as one commit. They are entered synchronously, before the
  * first await, so no second caller gets hold of the item; timers do not see it, and its token is refused meanwhile.

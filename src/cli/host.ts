@@ -1,0 +1,68 @@
+/** The host of a command: opened from the command line's options, stopped at its end whatever happens. */
+import { inspect } from 'node:util';
+import type { Logger } from '../contracts/plugin.js';
+import { type BindingInfo, createHost, type Host, type HostOptions } from '../registry/index.js';
+import type { Cli } from './io.js';
+import { tell } from './output.js';
+
+/**
+ * What the configuration plans, without activating anything.
+ * @throws FatalError ConfigInvalid with every problem found
+ */
+export async function planOf(cli: Cli, set: Readonly<Record<string, unknown>> = {}): Promise<BindingInfo[]> {
+  const host = await createHost({ ...optionsOf(cli, set), logger: SILENT });
+  try {
+    return host.bindings();
+  } finally {
+    await host.stop();
+  }
+}
+
+/** Runs `work` with a host and stops the host, whatever happens. What cannot be stopped makes the exit code 1. */
+export async function withHost<T>(
+  cli: Cli,
+  set: Readonly<Record<string, unknown>>,
+  work: (host: Host) => Promise<T>,
+): Promise<T> {
+  const host = await createHost({ ...optionsOf(cli, set), logger: logger(cli) });
+  try {
+    return await work(host);
+  } finally {
+    const { errors } = await host.stop();
+    if (errors.length > 0) cli.exitCode = 1;
+  }
+}
+
+function optionsOf(cli: Cli, set: Readonly<Record<string, unknown>>): HostOptions {
+  return { ...cli.hostOptions, config: cli.config, set: { ...cli.set, ...set } };
+}
+
+/**
+ * The same configuration with Queue instances of the command's own on top, so that it touches nobody's items: for each
+ * entry of `copies`, the adapter and configuration of the instance it names, with another `name` in the configuration.
+ * @throws FatalError ConfigInvalid when an adapter's configuration has no `name`
+ */
+export function withQueues(
+  plan: readonly BindingInfo[],
+  copies: ReadonlyMap<string, BindingInfo>,
+): Record<string, unknown> {
+  const queues = plan.filter(({ capability }) => capability === 'Queue');
+  const instances = Object.fromEntries(queues.map(({ name, adapter, config }) => [name, { adapter, config }]));
+  for (const [name, { adapter, config }] of copies) instances[name] = { adapter, config: { ...config, name } };
+  const standard = queues.find(({ isDefault }) => isDefault);
+  return { 'bindings.Queue': { ...(standard && { default: standard.name }), instances } };
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+const nothing = () => {};
+const SILENT: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
+
+function logger(cli: Cli): Logger {
+  const write = (level: string) => (message: string, context?: object) =>
+    tell(cli, `${level}: ${message}${cli.verbose && context !== undefined ? ` ${inspect(context)}` : ''}`);
+  const debug = cli.verbose ? { debug: write('debug'), info: write('info') } : {};
+  return { ...SILENT, ...debug, warn: write('warning'), error: write('error') };
+}

@@ -1,0 +1,43 @@
+#!/usr/bin/env node
+/** The program: gives `run` the process's streams and signals, and the process the exit code of `run`. */
+import { constants } from 'node:os';
+import { tell } from './output.js';
+import { run } from './program.js';
+
+const stopping = new AbortController();
+let stoppedBy: 'SIGINT' | 'SIGTERM' | null = null;
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (stoppedBy !== null) process.exit(codeOf(signal));
+    stoppedBy = signal;
+    // Not behind the progress bar, and the ^C that a terminal shows.
+    if (process.stderr.isTTY) process.stderr.write('\n');
+    tell(process, `${signal}: finishing what is under way, then stopping; once more to exit at once`);
+    stopping.abort(new Error(`stopped by ${signal}`));
+  });
+}
+
+// A reader that has seen enough (`| head`) is no failure; what cannot be written elsewhere is.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') process.exitCode = 1;
+  });
+}
+
+const exitCode = await run(process.argv.slice(2), {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  cwd: process.cwd(),
+  signal: stopping.signal,
+});
+// Not `process.exitCode` alone: a handle that a plugin left open would keep the process. A pipe is written to its end
+// first: the callback of an empty write comes after everything before it.
+const code = stoppedBy === null ? exitCode || process.exitCode : codeOf(stoppedBy);
+process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
+
+/** As a shell reports a process that a signal ended. */
+function codeOf(signal: 'SIGINT' | 'SIGTERM'): number {
+  return 128 + constants.signals[signal];
+}
