@@ -33,8 +33,11 @@ export async function withHost<T>(
   }
 }
 
+/** `set` replaces what the user has set at the same paths and below: it is made from a plan that has those values. */
 function optionsOf(cli: Cli, set: Readonly<Record<string, unknown>>): HostOptions {
-  return { ...cli.hostOptions, config: cli.config, set: { ...cli.set, ...set } };
+  const paths = Object.keys(set);
+  const kept = Object.entries(cli.set).filter(([key]) => !paths.some((path) => `${key}.`.startsWith(`${path}.`)));
+  return { ...cli.hostOptions, config: cli.config, set: { ...Object.fromEntries(kept), ...set } };
 }
 
 /**

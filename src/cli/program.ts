@@ -29,7 +29,7 @@ const COMMANDS: readonly { usage: string; summary: string; load(): Promise<Comma
 
 interface GlobalOptions {
   readonly config: string;
-  readonly set: Readonly<Record<string, unknown>>;
+  readonly set?: Readonly<Record<string, unknown>>;
   readonly json?: boolean;
   readonly verbose?: boolean;
   readonly profile?: string;
@@ -65,18 +65,14 @@ function globalOptions(io: Io): Command {
       .description('Works the object store, queue, secrets and compute that plugins.json binds.')
       .version(version())
       .option('--config <file>', 'the configuration file', 'plugins.json')
-      .option(
-        '--set <path=value>',
-        'put one value on top of the configuration, e.g. bindings.Queue.adapter=x',
-        setting,
-        {},
-      )
+      .option('--set <path=value>', 'put one value on top of the configuration, e.g. bindings.Queue.adapter=x', setting)
       .option('--json', 'print one JSON document instead of text')
       .option('--verbose', 'print debug messages, and stacks of errors')
       .addOption(new Option('--profile <name>').hideHelp())
       // `help tour` would not wait for the module of tour.
       .helpCommand(false)
       .showHelpAfterError('rollout-cloud: --help lists the commands and options')
+      .configureHelp({ showGlobalOptions: true })
       .exitOverride()
       .configureOutput({
         writeOut: (text) => io.stdout.write(text),
@@ -100,7 +96,7 @@ function version(): string {
 }
 
 /** `path=value`: the value is JSON where it parses as such, else text. */
-function setting(text: string, before: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function setting(text: string, before: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
   const [, path, value = ''] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
   if (path === undefined) throw new InvalidArgumentError('Write it as path=value.');
   return { ...before, [path]: parsed(value) };
@@ -114,7 +110,7 @@ function parsed(value: string): unknown {
   }
 }
 
-function makeCli(io: Io, { config, set, json = false, verbose = false, profile }: GlobalOptions): Cli {
+function makeCli(io: Io, { config, set = {}, json = false, verbose = false, profile }: GlobalOptions): Cli {
   if (profile !== undefined) {
     throw new UsageError(
       '--profile is not supported yet; keep the values in a file of their own and name it with --config',

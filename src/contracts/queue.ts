@@ -116,7 +116,7 @@ export interface Queue {
   ack(id: QueueItemId, token?: LeaseToken | null): Promise<void>;
 
   /**
-   * Gives an item back, first in line. Writes nothing: a restart would replay it anyway.
+   * Gives an item back, first in line. Without a delay it writes nothing: a restart would replay the item anyway.
    * @throws as {@link ack}, and FatalError Internal, code `ITEM_UNKNOWN`, for an id that the queue does not hold.
    */
   nack(id: QueueItemId, token?: LeaseToken | null, options?: NackOptions): Promise<void>;

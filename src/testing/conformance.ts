@@ -6,24 +6,27 @@
  * ```
  * Cases are data. A feature that the adapter does not declare is tested for its documented refusal, not skipped.
  */
-import type { Capability } from '../contracts/capability.js';
+import { type Capability, checked } from '../contracts/capability.js';
 import { FatalError } from '../contracts/errors.js';
 
 /** How a case comes by what it tests. */
 export interface ConformanceTarget<T> {
-  /** A fresh, empty instance. Called once or more by every case; instances of different calls share nothing. */
-  open(): Promise<T>;
+  /**
+   * A fresh, empty instance. Called once or more by every case; instances of different calls share nothing. The
+   * contract's argument checks are put before it, as the host does.
+   */
+  open(): T | Promise<T>;
   /**
    * The instance that the last `open()` made, opened again after it was closed, with what it kept. Needed by the cases
    * of adapters whose state outlives an instance (for a queue: feature `replay`).
    */
-  reopen?(): Promise<T>;
+  reopen?(): T | Promise<T>;
 }
 
 export interface ConformanceCase<T> {
   readonly name: string;
   /** Resolves when the adapter conforms; rejects with an assertion error that says what it did instead. */
-  run(target: ConformanceTarget<T> | (() => Promise<T>)): Promise<void>;
+  run(target: ConformanceTarget<T> | (() => T | Promise<T>)): Promise<void>;
 }
 
 /** What a suite's case is given: `open` and `reopen` as above, and everything opened is closed when the case ends. */
@@ -55,21 +58,28 @@ export function conformance<T extends object>(
   if (suite === undefined) {
     throw new FatalError('SchemaViolation', `no conformance suite is defined for ${token.id}; call defineSuite first`);
   }
-  return Object.entries(suite(new Set(options.features ?? []))).map(([name, body]) => ({
+  const traits = { adapter: 'under test', features: options.features ?? [] };
+  const door = (instance: T): T => checked(token, instance, traits);
+  return Object.entries(suite(new Set(traits.features))).map(([name, body]) => ({
     name,
-    run: (target) => runCase(body, typeof target === 'function' ? { open: target } : target),
+    run: (target) => runCase(body, typeof target === 'function' ? { open: target } : target, door),
   }));
 }
 
 async function runCase<T extends object>(
   body: (fixture: Fixture<T>) => Promise<void>,
   target: ConformanceTarget<T>,
+  door: (instance: T) => T,
 ): Promise<void> {
   const opened: T[] = [];
-  const keep = async (making: Promise<T>): Promise<T> => {
-    const instance = await making;
-    opened.push(instance);
-    return instance;
+  const keep = async (making: T | Promise<T>): Promise<T> => {
+    let instance: T = await making;
+    try {
+      instance = door(instance);
+      return instance;
+    } finally {
+      opened.push(instance);
+    }
   };
   const fixture: Fixture<T> = {
     open: () => keep(target.open()),

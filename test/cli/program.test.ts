@@ -27,6 +27,7 @@ describe('usage', () => {
     const { code, stdout } = await place.run(['tour', '--help']);
     expect(code).toBe(0);
     expect(stdout).toContain('it finishes what was left');
+    expect(stdout).toContain('--config <file>');
   });
 
   test.each([

@@ -267,6 +267,14 @@ describe('other items and other data', () => {
     expect(report.adapters.filter(({ capability }: { capability: string }) => capability === 'Queue')).toHaveLength(2);
   });
 
+  test('a Queue that --set describes is the model of its own', async () => {
+    place.write('files/a', 'a');
+    const set = ['--set=bindings.Queue={"adapter":"local.in-mem"}', '--set=bindings.Queue.config.name=theirs'];
+    const { code, report, stderr } = await tour('files', ...set);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(report.jobs.done).toBe(1);
+  });
+
   test('an adapter whose queue cannot be named: exit 2, and what to bind', async () => {
     const adapters = [{ id: 'plain.queue', provides: 'Queue@1' }];
     place.write(

@@ -128,9 +128,7 @@ describe('the suite of SecretStore', () => {
     expect(await failures(Object.assign(new ReadOnlyStore(), defect), [])).toEqual(cases);
   });
 
-  test('a store without argument checks is told', async () => {
-    const cases = conformance(SecretStore).filter(({ name }) => name.startsWith('a name that is no text'));
-    expect(cases).toHaveLength(1);
-    for (const c of cases) await expect(c.run(async () => new ReadOnlyStore())).rejects.toThrow();
+  test('a store without argument checks passes: they are put before it, as the host does', async () => {
+    expect(await failures(new ReadOnlyStore(), [])).toEqual([]);
   });
 });

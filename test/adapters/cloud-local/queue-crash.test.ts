@@ -3,7 +3,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { InMemQueue } from '../../../src/adapters/cloud-local/in-mem-queue.js';
 import { SqliteStorage } from '../../../src/adapters/cloud-local/sqlite-storage.js';
@@ -23,7 +24,10 @@ beforeAll(async () => {
   adapters = await bundle('src/adapters/cloud-local/index.ts');
 });
 
-afterAll(() => rm(folder, { recursive: true }));
+afterAll(async () => {
+  await rm(dirname(fileURLToPath(adapters)), { recursive: true });
+  await rm(folder, { recursive: true });
+});
 
 interface Ledger {
   /** Payload by id, of enqueues that resolved. */

@@ -1,0 +1,280 @@
+/** Purging, and what dead letters, delays and keys leave in storage, restarts and failed writes included. */
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { InMemQueue } from '../../../../src/adapters/cloud-local/in-mem-queue.js';
+import { MemoryStorage } from '../../../../src/adapters/cloud-local/memory-storage.js';
+import { type QueueItemId, RecoverableError, type Storage } from '../../../../src/contracts/index.js';
+import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, text } from './support.js';
+
+const ROWS = 'cloudlocal_queue';
+const META = 'cloudlocal_queue_meta';
+const DEAD = 'cloudlocal_queue_dead';
+
+const diskFull = () =>
+  new RecoverableError('Transient', 'could not commit: ENOSPC, the disk is full', { code: 'IO_ERROR' });
+
+let storage: Storage;
+
+beforeEach(async () => {
+  storage = await MemoryStorage.open();
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await storage.close();
+});
+
+describe('purge', () => {
+  test('a failed purge keeps what it did not delete, in its place', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage);
+    const names = Array.from({ length: 1_500 }, (_, i) => String(i));
+    await queue.enqueue(bytes('late'), { delayMs: LONG_MS });
+    await queue.enqueueMany(names.map(bytes));
+    let commits = 0;
+    failing.hook = (commit) => {
+      commits += 1;
+      return commits === 2 ? Promise.reject(diskFull()) : commit();
+    };
+    expect(await codeOf(queue.purge('pending'))).toBe('IO_ERROR');
+    expect(await queue.stats()).toMatchObject({ pending: 501, delayed: 0 });
+    expect(await takeAll(queue)).toEqual(names.slice(999));
+    expect(await storedIds(storage, ROWS)).toHaveLength(501);
+    await queue.close();
+  });
+
+  test('a purge that fails at once keeps the delayed items delayed', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage);
+    await queue.enqueue(bytes('late'), { delayMs: LONG_MS });
+    await queue.enqueue(bytes('a'));
+    failing.hook = () => Promise.reject(diskFull());
+    expect(await codeOf(queue.purge('pending'))).toBe('IO_ERROR');
+    expect(await queue.stats()).toMatchObject({ pending: 1, delayed: 1 });
+    await queue.close();
+  });
+});
+
+describe('dead letters', () => {
+  const failOnce = async (queue: InMemQueue): Promise<void> => {
+    const item = await queue.dequeue();
+    if (item !== null) await queue.nack(item.id);
+  };
+
+  test('row, count and dead letter move in one transaction, and survive a restart', async () => {
+    const queue = await InMemQueue.open(storage, { maxAttempts: 2 });
+    const id = await queue.enqueue(bytes('poison'));
+    await failOnce(queue);
+    await failOnce(queue);
+    expect(await storedIds(storage, ROWS)).toEqual([id]);
+    expect(await queue.dequeue()).toBeNull();
+    expect([await storedIds(storage, ROWS), await storedIds(storage, DEAD)]).toEqual([[], [id]]);
+    await queue.close();
+
+    const again = await InMemQueue.open(storage, { maxAttempts: 2 });
+    expect(await again.stats()).toMatchObject({ pending: 0, deadLetters: 1, bytesInStorage: 6, bytesInMemory: 0 });
+    const letters = [];
+    for await (const letter of again.deadLetters()) letters.push([letter.id, text(letter), letter.attempts]);
+    expect(letters).toEqual([[id, 'poison', 2]]);
+    await again.requeue(id);
+    expect([await storedIds(storage, ROWS), await storedIds(storage, DEAD), await storedIds(storage, META)]).toEqual([
+      [id],
+      [],
+      [],
+    ]);
+    await again.close();
+  });
+
+  test('an item that kills its process each time reaches the dead letters', async () => {
+    const handOvers = [];
+    for (let process = 0; process < 5; process += 1) {
+      const queue = await InMemQueue.open(storage, { maxAttempts: 3 });
+      if (process === 0) await queue.enqueue(bytes('poison'));
+      handOvers.push((await queue.dequeueWithLease(LONG_MS))?.attempts ?? 'dead');
+      await queue.close(); // without ack or nack: what a crash leaves
+    }
+    // The first hand-over is the one that a crash takes from the count.
+    expect(handOvers).toEqual([1, 1, 2, 3, 'dead']);
+  });
+
+  test('a dead letter does not stand in the way of what comes after it', async () => {
+    const queue = await InMemQueue.open(storage, { maxAttempts: 1 });
+    await queue.enqueueMany(['a', 'b', 'c'].map(bytes));
+    await failOnce(queue);
+    expect(text(await queue.dequeue())).toBe('b');
+    const items = await queue.dequeueMany(10, LONG_MS);
+    expect(items.map(text)).toEqual(['c']);
+    await queue.close();
+  });
+
+  test('a requeue or purge that fails keeps the letter', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage, { maxAttempts: 1 });
+    const id = await queue.enqueue(bytes('a'));
+    await failOnce(queue);
+    await queue.dequeue();
+    failing.hook = () => Promise.reject(diskFull());
+    expect(await codeOf(queue.requeue(id))).toBe('IO_ERROR');
+    expect(await codeOf(queue.purge('dead'))).toBe('IO_ERROR');
+    failing.hook = (commit) => commit();
+    expect(await queue.stats()).toMatchObject({ deadLetters: 1, pending: 0 });
+    await Promise.all([queue.requeue(id), expect(queue.requeue(id)).rejects.toMatchObject({ code: 'ITEM_UNKNOWN' })]);
+    expect(await takeAll(queue)).toEqual(['a']);
+    await queue.close();
+  });
+
+  test('a letter whose row somebody else deleted is an error that says so; a listing leaves it out', async () => {
+    const queue = await InMemQueue.open(storage, { maxAttempts: 1 });
+    const id = await queue.enqueue(bytes('a'));
+    await failOnce(queue);
+    await queue.dequeue();
+    const txn = storage.begin();
+    txn.delete({ namespace: DEAD, path: [id] });
+    await txn.commit();
+    for await (const letter of queue.deadLetters()) throw new Error(`listed ${letter.id}`);
+    expect(await codeOf(queue.requeue(id))).toBe('STORAGE_FORMAT');
+    await queue.close();
+  });
+
+  test('a listing under way when the queue closes ends with CLOSED', async () => {
+    const queue = await InMemQueue.open(storage, { maxAttempts: 1 });
+    await queue.enqueueMany(Array.from({ length: 20 }, () => bytes('x')));
+    for (let i = 0; i < 21; i += 1) await failOnce(queue);
+    const listing = queue.deadLetters()[Symbol.asyncIterator]();
+    await listing.next();
+    await queue.close();
+    const rest = async () => {
+      while (!(await listing.next()).done);
+    };
+    expect(await codeOf(rest())).toBe('CLOSED');
+  });
+});
+
+describe('delays', () => {
+  test('survive a restart, an enqueue’s and a nack’s', async () => {
+    const queue = await InMemQueue.open(storage);
+    await queue.enqueueMany(['a', 'b'].map(bytes));
+    await queue.enqueue(bytes('c'), { delayMs: LONG_MS });
+    const a = await queue.dequeueWithLease(LONG_MS);
+    await queue.nack(a?.id as QueueItemId, a?.token, { delayMs: LONG_MS });
+    expect(await queue.stats()).toMatchObject({ delayed: 2, pending: 1, nackedTotal: 1 });
+    await queue.close();
+
+    const clock = jest.spyOn(Date, 'now');
+    const again = await InMemQueue.open(storage);
+    expect(await again.stats()).toMatchObject({ delayed: 2, pending: 1 });
+    await again.close();
+
+    clock.mockReturnValue(Date.now() + LONG_MS + 1);
+    const later = await InMemQueue.open(storage);
+    expect(await takeAll(later)).toEqual(['a', 'b', 'c']);
+    await later.close();
+  });
+
+  test('a nack whose delay cannot be stored rejects, and the item stays in flight', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage);
+    await queue.enqueue(bytes('a'));
+    const item = await queue.dequeueWithLease(LONG_MS);
+    if (item === null) throw new Error('nothing pending');
+    failing.hook = () => Promise.reject(diskFull());
+    expect(await codeOf(queue.nack(item.id, item.token, { delayMs: 10 }))).toBe('IO_ERROR');
+    failing.hook = (commit) => commit();
+    await queue.ack(item.id, item.token);
+    await queue.close();
+  });
+
+  test('a receive is woken when a delay ends', async () => {
+    const queue = await InMemQueue.open(storage);
+    const waiting = queue.receive({ leaseMs: LONG_MS, waitMs: LONG_MS });
+    await queue.enqueue(bytes('a'), { delayMs: 20 });
+    expect((await waiting).map(text)).toEqual(['a']);
+    await queue.close();
+  });
+});
+
+describe('keys', () => {
+  test('a key is stored with its item, survives a restart, and is free after the ack', async () => {
+    const queue = await InMemQueue.open(storage);
+    const id = await queue.enqueue(bytes('a'), { key: 'k' });
+    await queue.close();
+    const again = await InMemQueue.open(storage);
+    expect(await again.enqueue(bytes('a'), { key: 'k' })).toBe(id);
+    expect(await codeOf(again.enqueue(bytes('b'), { key: 'k' }))).toBe('KEY_REUSED');
+    await again.dequeue();
+    expect(await again.enqueue(bytes('a'), { key: 'k' })).toBe(id);
+    await again.ack(id);
+    expect(await storedIds(storage, META)).toEqual([]);
+    expect(await again.enqueue(bytes('b'), { key: 'k' })).not.toBe(id);
+    await again.close();
+  });
+
+  test('keyRetentionMs keeps the key after the ack, across a restart, and no longer', async () => {
+    const clock = jest.spyOn(Date, 'now');
+    const startMs = Date.now();
+    clock.mockReturnValue(startMs);
+    const open = () => InMemQueue.open(storage, { keyRetentionMs: 1_000 });
+    const queue = await open();
+    const ids = [];
+    for (const key of ['k', 'l', 'm']) {
+      const id = await queue.enqueue(bytes('a'), { key });
+      await queue.dequeue();
+      await queue.ack(id);
+      ids.push(id);
+    }
+    expect(await queue.enqueue(bytes('a'), { key: 'k' })).toBe(ids[0]);
+    await queue.close();
+
+    clock.mockReturnValue(startMs + 999);
+    const again = await open();
+    expect(await again.enqueue(bytes('a'), { key: 'k' })).toBe(ids[0]);
+    expect(await again.stats()).toMatchObject({ pending: 0 });
+    clock.mockReturnValue(startMs + 1_000);
+    expect(await again.enqueue(bytes('other'), { key: 'k' })).not.toBe(ids[0]);
+    expect(await storedIds(storage, META)).toHaveLength(1);
+    await again.close();
+  });
+
+  test('keys whose time was over while the queue was closed are deleted by the next open', async () => {
+    const queue = await InMemQueue.open(storage, { keyRetentionMs: 1_000 });
+    const id = await queue.enqueue(bytes('a'), { key: 'k' });
+    await queue.dequeue();
+    await queue.ack(id);
+    await queue.close();
+    expect(await storedIds(storage, META)).toEqual([id]);
+    jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 2_000);
+    const again = await InMemQueue.open(storage);
+    expect(await storedIds(storage, META)).toEqual([]);
+    await again.close();
+  });
+
+  test('a keyed enqueue that fails frees the key, and fails those that waited for it', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage);
+    failing.hook = () => Promise.reject(diskFull());
+    const overlapping = [1, 2].map(() => codeOf(queue.enqueue(bytes('a'), { key: 'k' })));
+    expect(await Promise.all(overlapping)).toEqual(['IO_ERROR', 'IO_ERROR']);
+    failing.hook = (commit) => commit();
+    await queue.enqueue(bytes('b'), { key: 'k' });
+    await queue.close();
+  });
+
+  test('a failed ack keeps the key; a purge frees it, a dead letter’s too', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage, { keyRetentionMs: 1_000, maxAttempts: 1 });
+    const id = await queue.enqueue(bytes('a'), { key: 'k' });
+    await queue.dequeue();
+    failing.hook = () => Promise.reject(diskFull());
+    expect(await codeOf(queue.ack(id))).toBe('IO_ERROR');
+    failing.hook = (commit) => commit();
+    expect(await queue.enqueue(bytes('a'), { key: 'k' })).toBe(id);
+    await queue.nack(id);
+    expect(await queue.dequeue()).toBeNull();
+    expect(await queue.enqueue(bytes('a'), { key: 'k' })).toBe(id);
+    await queue.purge('dead');
+    const next = await queue.enqueue(bytes('b'), { key: 'k' });
+    expect(next).not.toBe(id);
+    await queue.purge('pending');
+    expect(await queue.enqueue(bytes('c'), { key: 'k' })).not.toBe(next);
+    await queue.close();
+  });
+});

@@ -1,0 +1,205 @@
+/** Who owns a queue, how it opens and closes, and its bounds. */
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { InMemQueue } from '../../../../src/adapters/cloud-local/in-mem-queue.js';
+import { MemoryStorage } from '../../../../src/adapters/cloud-local/memory-storage.js';
+import { FatalError, type QueueItemId, type Storage } from '../../../../src/contracts/index.js';
+import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, turn, until } from './support.js';
+
+const ROWS = 'cloudlocal_queue';
+const META = 'cloudlocal_queue_meta';
+
+let storage: Storage;
+
+beforeEach(async () => {
+  storage = await MemoryStorage.open();
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await storage.close();
+});
+
+describe('who owns a queue', () => {
+  test('a second opener is refused, naming holder and process; close frees the queue', async () => {
+    const queue = await InMemQueue.open(storage, { name: 'tour' });
+    const refusal = await InMemQueue.open(storage, { name: 'tour' }).catch((error: unknown) => error as Error);
+    expect(refusal).toMatchObject({ kind: 'ConfigInvalid', code: 'LOCKED' });
+    expect((refusal as Error).message).toContain('queue tour');
+    expect((refusal as Error).message).toContain(String(process.pid));
+    await queue.close();
+    await (await InMemQueue.open(storage, { name: 'tour' })).close();
+  });
+
+  test('queues of one storage share nothing: the unnamed one, named ones, and the longest names', async () => {
+    const long = 'x'.repeat(64);
+    const options = [{}, { name: 'tour' }, { name: long }, { name: `${long.slice(1)}y` }];
+    const queues = await Promise.all(options.map((each) => InMemQueue.open(storage, each)));
+    for (const [i, queue] of queues.entries()) await queue.enqueue(bytes(String(i)));
+    for (const [i, queue] of queues.entries()) expect(await takeAll(queue)).toEqual([String(i)]);
+    expect(await storedIds(storage, `${ROWS}.tour`)).toHaveLength(1);
+    expect(await storedIds(storage, ROWS)).toHaveLength(1);
+    for (const queue of queues) await queue.close();
+  });
+
+  test('a row whose key is not a ULID is refused, naming namespace and key, and the lock is freed', async () => {
+    for (const path of [['not-a-ulid'], ['01HZZZZZZZ0000000000000000', 'more']]) {
+      const txn = storage.begin();
+      txn.put({ namespace: ROWS, path }, bytes('x'));
+      await txn.commit();
+      const refusal = await InMemQueue.open(storage).catch((error: unknown) => error as Error);
+      expect(refusal).toBeInstanceOf(FatalError);
+      expect(refusal).toMatchObject({ code: 'STORAGE_FORMAT' });
+      expect((refusal as Error).message).toContain(ROWS);
+      expect((refusal as Error).message).toContain(path.join('/'));
+      const undo = storage.begin();
+      undo.delete({ namespace: ROWS, path });
+      await undo.commit();
+    }
+    await (await InMemQueue.open(storage)).close();
+  });
+
+  test.each(['not JSON', 'null'])('a record that reads %j is refused, naming its item', async (record) => {
+    const id = '01HZZZZZZZ0000000000000000';
+    const txn = storage.begin();
+    txn.put({ namespace: META, path: [id] }, bytes(record));
+    await txn.commit();
+    await expect(InMemQueue.open(storage)).rejects.toMatchObject({ code: 'STORAGE_FORMAT', context: { id } });
+  });
+
+  test.each(['a pending item', 'a dead letter', 'a kept key'])(
+    'ids go on rising across a reopen when the clock has stepped back, above %s',
+    async (last) => {
+      const options = { maxAttempts: 1, keyRetentionMs: 60_000 };
+      const queue = await InMemQueue.open(storage, options);
+      const id = await queue.enqueue(bytes('a'), { key: 'k' });
+      if (last !== 'a pending item') await queue.dequeue();
+      if (last === 'a kept key') await queue.ack(id);
+      if (last === 'a dead letter') await queue.nack(id).then(() => queue.dequeue());
+      await queue.close();
+      jest.spyOn(Date, 'now').mockReturnValue(Date.now() - 10_000);
+      const again = await InMemQueue.open(storage, options);
+      expect((await again.enqueue(bytes('b'))) > id).toBe(true);
+      await again.close();
+    },
+  );
+
+  test('options are checked: unknown ones, names, bounds', async () => {
+    const code = (options: object) => codeOf(InMemQueue.open(storage, options));
+    expect(await code({ nmae: 'x' })).toBe('ARGUMENT_INVALID');
+    expect(await code({ name: 'a/b' })).toBe('ARGUMENT_INVALID');
+    expect(await code({ name: '' })).toBe('ARGUMENT_INVALID');
+    expect(await code({ maxAttempts: 0 })).toBe('ARGUMENT_INVALID');
+    expect(await code({ payloadBytesMax: 2 ** 31 })).toBe('ARGUMENT_INVALID');
+    await expect(InMemQueue.open(storage, { nmae: 'x' } as object)).rejects.toThrow(
+      /unknown option "nmae"; known are name/,
+    );
+  });
+});
+
+describe('close', () => {
+  test('is bounded: a storage that never answers costs closeTimeoutMs, and every promise settles', async () => {
+    const stuck = hooked(storage);
+    const queue = await InMemQueue.open(stuck.storage, { closeTimeoutMs: 30 });
+    await queue.enqueue(bytes('a'));
+    const item = await queue.dequeueWithLease(LONG_MS);
+    let answer = () => {};
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    stuck.hook = async (commit) => {
+      await answered;
+      return commit();
+    };
+    const calls = [
+      codeOf(queue.enqueue(bytes('b'))),
+      codeOf(queue.ack(item?.id as QueueItemId, item?.token)),
+      codeOf(queue.receive({ leaseMs: LONG_MS, waitMs: LONG_MS })),
+    ];
+    await queue.close();
+    expect(await Promise.all(calls)).toEqual(['CLOSE_TIMEOUT', 'CLOSE_TIMEOUT', 'resolved']);
+
+    // The lock stays until the last write has ended: the next owner must not miss it.
+    expect(await codeOf(InMemQueue.open(storage))).toBe('LOCKED');
+    answer();
+    await until(
+      async () =>
+        (await codeOf(storage.lock('queue', { holder: 'test' }).then((l) => l[Symbol.asyncDispose]()))) === 'resolved',
+    );
+    const again = await InMemQueue.open(storage);
+    expect(await takeAll(again)).toEqual(['b']);
+    await again.close();
+  });
+
+  test('does not close the storage, and works after the storage was closed', async () => {
+    const queue = await InMemQueue.open(storage);
+    await queue.close();
+    await storage.ping();
+    const other = await MemoryStorage.open();
+    const orphan = await InMemQueue.open(other);
+    await other.close();
+    await orphan.close();
+  });
+
+  test('lets a purge of many pages finish', async () => {
+    const slow = hooked(storage);
+    const queue = await InMemQueue.open(slow.storage);
+    await queue.enqueueMany(Array.from({ length: 2_500 }, () => bytes('x')));
+    slow.hook = async (commit) => {
+      await turn(5);
+      return commit();
+    };
+    const purging = queue.purge('pending');
+    await queue.close();
+    expect(await purging).toBe(2_500);
+    expect(await storedIds(storage, ROWS)).toEqual([]);
+  });
+});
+
+describe('bounds', () => {
+  test('payloadBytesMax and maxPendingBytes hold, and maxPendingBytes bounds a payload', async () => {
+    const queue = await InMemQueue.open(storage, { payloadBytesMax: 100, maxPendingBytes: 10 });
+    expect((await queue.stats()).payloadBytesMax).toBe(10);
+    expect(await codeOf(queue.enqueue(new Uint8Array(11)))).toBe('PAYLOAD_TOO_LARGE');
+    expect(await codeOf(queue.enqueueMany([new Uint8Array(11)]))).toBe('PAYLOAD_TOO_LARGE');
+    const overlapping = await Promise.all([1, 2, 3].map(() => codeOf(queue.enqueue(new Uint8Array(4)))));
+    expect(overlapping).toEqual(['resolved', 'resolved', 'BACKLOG_FULL']);
+    const item = await queue.dequeue();
+    expect(await codeOf(queue.enqueue(new Uint8Array(4)))).toBe('BACKLOG_FULL');
+    await queue.ack(item?.id as QueueItemId);
+    await queue.enqueue(new Uint8Array(4));
+    expect(await queue.stats()).toMatchObject({ bytesInMemory: 8, bytesInStorage: 8 });
+    await queue.close();
+  });
+
+  test('20,000 concurrent enqueues settle, in order', async () => {
+    const queue = await InMemQueue.open(storage);
+    const ids = await Promise.all(Array.from({ length: 20_000 }, (_, i) => queue.enqueue(bytes(String(i)))));
+    expect((await queue.stats()).pending).toBe(20_000);
+    const taken = [...(await queue.dequeueMany(10_000, LONG_MS)), ...(await queue.dequeueMany(10_000, LONG_MS))];
+    expect(taken.map(({ id }) => id)).toEqual(ids);
+    await Promise.all(taken.map(({ id, token }) => queue.ack(id, token)));
+    expect(await storedIds(storage, ROWS)).toEqual([]);
+    await queue.close();
+  });
+
+  test('a replay leaves turns to the event loop', async () => {
+    const queue = await InMemQueue.open(storage);
+    await queue.enqueueMany(Array.from({ length: 5_000 }, () => bytes('x')));
+    await queue.close();
+    let turns = 0;
+    const counting = setInterval(() => {
+      turns += 1;
+    }, 0);
+    const immediate = () => {
+      turns += 1;
+      ticking = setImmediate(immediate);
+    };
+    let ticking = setImmediate(immediate);
+    const again = await InMemQueue.open(storage);
+    clearInterval(counting);
+    clearImmediate(ticking);
+    expect(turns).toBeGreaterThanOrEqual(10);
+    expect((await again.stats()).pending).toBe(5_000);
+    await again.close();
+  });
+});
