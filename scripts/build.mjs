@@ -1,13 +1,14 @@
 /**
- * Builds `dist`: JavaScript by esbuild (entry points share chunks, so that a class exists once), declarations by tsc, and
- * every plugin.json beside its plugin. `--if-needed` does nothing when dist is newer than all it is made from.
+ * Builds `dist`: JavaScript by esbuild (entry points share chunks, so that a class exists once), the declarations that
+ * users need by tsc, and every plugin.json beside its plugin. `--if-needed` does nothing when dist is newer than all it
+ * is made from.
  *
  * Inversify is bundled: as its 240 files it takes about 100 ms to import, as one it takes 10. Everything else stays a
  * dependency, imported where it is used.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -25,9 +26,8 @@ const filesIn = (folder) =>
 const sources = filesIn(src);
 const inputs = [
   ...sources,
-  ...['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.mjs'].map((f) =>
-    join(root, f),
-  ),
+  ...filesIn(join(root, 'scripts')),
+  ...['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json'].map((f) => join(root, f)),
 ];
 const newest = Math.max(...inputs.map((file) => statSync(file).mtimeMs));
 if (!process.argv.includes('--if-needed') || !existsSync(stamp) || statSync(stamp).mtimeMs < newest) await buildAll();
@@ -36,17 +36,19 @@ async function buildAll() {
   rmSync(dist, { recursive: true, force: true });
   // Only now: whoever runs a finished build does not pay for importing the builder.
   const { build } = await import('esbuild');
-  const plugins = sources.filter((file) => file.endsWith('plugin.json')).map(dirname);
-  const entryPoints = [
-    ...['index.ts', 'contracts/index.ts', 'testing/index.ts', 'cli/main.ts'].map((file) => join(src, file)),
-    ...plugins.map((folder) => join(folder, 'index.ts')),
+  const { precompile } = await import('./precompile.mjs');
+  const manifests = sources.filter((file) => file.endsWith('plugin.json'));
+  const modules = [
+    ...['index.ts', 'contracts/index.ts', 'testing/index.ts'].map((file) => join(src, file)),
+    ...manifests.map((file) => join(dirname(file), 'index.ts')),
   ];
   const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const external = Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => !BUNDLED.test(name));
   const { metafile } = await build({
-    entryPoints,
+    entryPoints: [...modules, join(src, 'cli/main.ts')],
     outdir: dist,
     outbase: src,
+    chunkNames: 'chunks/[name]-[hash]',
     bundle: true,
     splitting: true,
     format: 'esm',
@@ -55,9 +57,9 @@ async function buildAll() {
     metafile: true,
     logLevel: 'warning',
     external: external.flatMap((name) => [name, `${name}/*`]),
+    plugins: [precompile(src, manifests)],
   });
-  for (const folder of plugins)
-    copyFileSync(join(folder, 'plugin.json'), join(dist, relative(src, folder), 'plugin.json'));
+  for (const file of manifests) copyFileSync(file, join(dist, relative(src, file)));
   execFileSync(
     process.execPath,
     [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json')],
@@ -65,7 +67,22 @@ async function buildAll() {
       stdio: 'inherit',
     },
   );
+  keepOnlyNeeded(modules.map((file) => join(dist, relative(src, file).replace(/\.ts$/, '.d.ts'))));
   writeFileSync(stamp, notices(Object.keys(metafile.inputs)));
+}
+
+/** tsc writes a declaration for every source; users need those that the modules they import lead to. */
+function keepOnlyNeeded(declarations) {
+  const needed = new Set();
+  const visit = (file) => {
+    if (needed.has(file)) return;
+    needed.add(file);
+    const text = readFileSync(file, 'utf8').replace(/\/\*[\s\S]*?\*\//g, '');
+    for (const [, specifier] of text.matchAll(/\b(?:from|import)[\s(]*["'](\.[^"']+)["']/g))
+      visit(resolve(dirname(file), specifier.replace(/\.js$/, '.d.ts')));
+  };
+  declarations.forEach(visit);
+  for (const file of filesIn(dist)) if (file.endsWith('.d.ts') && !needed.has(file)) rmSync(file);
 }
 
 /** The licences of what is bundled ask to go with it. */

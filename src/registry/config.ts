@@ -9,6 +9,7 @@ import jsonc, { type Node } from 'jsonc-parser';
 import { show } from '../contracts/ids.js';
 import { type Place, type Problem, type ProblemCode, problemsError } from './problems.js';
 import { type SchemaFault, validate } from './schema.js';
+import { CONFIG_SCHEMA } from './schemas.js';
 
 /** What plugins.json holds. */
 export interface HostConfig {
@@ -71,65 +72,6 @@ const LATER = new Map([
 
 const ENVIRONMENT_PREFIX = 'ROLLOUT_CLOUD__';
 
-const BINDING = {
-  type: 'object',
-  required: ['adapter'],
-  additionalProperties: false,
-  properties: {
-    adapter: { type: 'string', minLength: 1 },
-    config: { type: 'object' },
-  },
-};
-
-const SCHEMA = {
-  type: 'object',
-  additionalProperties: false,
-  properties: {
-    $schema: { type: 'string' },
-    version: { const: 1 },
-    plugins: {
-      type: 'array',
-      items: {
-        if: { type: 'string' },
-        // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
-        then: { minLength: 1 },
-        else: {
-          type: 'object',
-          required: ['use'],
-          additionalProperties: false,
-          properties: {
-            use: { type: 'string', minLength: 1 },
-            optional: { type: 'boolean' },
-            enabled: { type: 'boolean' },
-          },
-        },
-      },
-    },
-    bindings: {
-      type: 'object',
-      additionalProperties: {
-        if: { type: 'object', anyOf: [{ required: ['instances'] }, { required: ['default'] }] },
-        // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
-        then: {
-          type: 'object',
-          required: ['instances'],
-          additionalProperties: false,
-          properties: {
-            default: { type: 'string' },
-            instances: {
-              type: 'object',
-              minProperties: 1,
-              propertyNames: { pattern: '^[A-Za-z0-9_.-]{1,64}$' },
-              additionalProperties: BINDING,
-            },
-          },
-        },
-        else: BINDING,
-      },
-    },
-  },
-};
-
 /**
  * Reads and checks the configuration.
  * @throws FatalError ConfigInvalid with every problem found in it
@@ -146,7 +88,7 @@ export function loadConfig({ config = './plugins.json', set = {} }: ConfigSource
     ...refusedSurroundings(base.file),
     ...refusedValues(document, document.value, []),
   ];
-  const faults = validate(SCHEMA, document.value);
+  const faults = validate(CONFIG_SCHEMA, document.value);
   problems.push(...faults.filter(isNews(problems, document)).map((fault) => shapeProblem(fault, document)));
   if (problems.length > 0) throw problemsError(problems);
   return { value: document.value as HostConfig, folder: document.folder, place: document.place };

@@ -9,13 +9,13 @@ import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import semver from 'semver';
 import { systemError } from '../contracts/errors.js';
 import type { AdapterManifest, PluginManifest } from '../contracts/plugin.js';
 import type { LoadedConfig } from './config.js';
 import { ADAPTERS_FOLDER, VERSION } from './own-package.js';
 import { type Problem, type ProblemCode, problemsError, suggest } from './problems.js';
-import { type JsonSchema, validate } from './schema.js';
+import { validate } from './schema.js';
+import { MANIFEST_SCHEMA } from './schemas.js';
 
 /** A plugin whose manifest is sound. */
 export interface Plugin {
@@ -41,59 +41,6 @@ export interface Discovery {
 }
 
 const DEFAULT_PLUGINS = ['rollout.cloud-local'];
-
-const MANIFEST_SCHEMA: JsonSchema = {
-  type: 'object',
-  required: ['id', 'version', 'main', 'contributes'],
-  additionalProperties: false,
-  properties: {
-    $schema: { type: 'string' },
-    id: { type: 'string', pattern: '^[a-z0-9]+([.-][a-z0-9]+)*$' },
-    version: { type: 'string' },
-    displayName: { type: 'string' },
-    description: { type: 'string' },
-    engines: {
-      type: 'object',
-      additionalProperties: false,
-      properties: { 'rollout-cloud': { type: 'string' }, node: { type: 'string' } },
-    },
-    main: { type: 'string', minLength: 1 },
-    contributes: {
-      type: 'object',
-      required: ['adapters'],
-      additionalProperties: false,
-      properties: {
-        adapters: {
-          type: 'array',
-          items: {
-            type: 'object',
-            required: ['id', 'provides'],
-            additionalProperties: false,
-            properties: {
-              id: { type: 'string', pattern: '^[a-z0-9]+([.-][a-z0-9]+)*$' },
-              provides: { type: 'string', pattern: '^[A-Za-z0-9_./-]+@[0-9]+$' },
-              description: { type: 'string' },
-              features: { type: 'array', items: { type: 'string' } },
-              requires: {
-                type: 'array',
-                items: { type: 'string', pattern: '^[A-Za-z0-9_./-]+(@[0-9]+)?([?*]|#[A-Za-z0-9_.-]{1,64})?$' },
-              },
-              config: { type: 'object' },
-              timeouts: {
-                type: 'object',
-                additionalProperties: false,
-                properties: {
-                  activateMs: { type: 'integer', minimum: 1 },
-                  disposeMs: { type: 'integer', minimum: 1 },
-                },
-              },
-            },
-          },
-        },
-      },
-    },
-  },
-};
 
 /** Finds and reads every plugin that the configuration lists and does not disable. */
 export function discover(config: LoadedConfig): Discovery {
@@ -192,7 +139,7 @@ function readManifest(use: string, folder: string): Found {
     ['node', process.versions.node],
   ] as const) {
     const range = manifest.engines?.[engine];
-    if (range !== undefined && !semver.satisfies(version, range, { includePrerelease: true })) {
+    if (range !== undefined && !satisfies(version, range)) {
       const message = `plugin ${manifest.id} ${manifest.version} needs ${engine} ${range}, this is ${version}.`;
       return { code: 'RC1111', message, adapterIds };
     }
@@ -205,6 +152,12 @@ function readManifest(use: string, folder: string): Found {
     return wrong(file, `main "${manifest.main}" lies outside the plugin's folder`);
   }
   return { plugin: { manifest, mainUrl: pathToFileURL(real).href } };
+}
+
+/** Semver is two dozen files, and most manifests name no engines: it is loaded for the first that does. */
+function satisfies(version: string, range: string): boolean {
+  const semver = createRequire(import.meta.url)('semver') as typeof import('semver');
+  return semver.satisfies(version, range, { includePrerelease: true });
 }
 
 /** Folders of the plugins that come with this package, by id. */

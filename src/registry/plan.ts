@@ -16,6 +16,7 @@ import type { BindingEntry, ConfigPath, InstancesEntry, LoadedConfig } from './c
 import { type Adapter, adaptersOf, type Discovery } from './manifest.js';
 import { type Place, type Problem, type ProblemCode, problemsError, showPlace, suggest } from './problems.js';
 import { resolvePaths, validate } from './schema.js';
+import { adapterSchema } from './schemas.js';
 
 /** One instance to be. */
 export interface PlannedInstance {
@@ -178,7 +179,7 @@ class Planner implements Plan {
     placeOf: (steps: readonly string[], what?: 'key') => Place | null,
   ): { value: Record<string, unknown>; problems: Problem[] } {
     const value = structuredClone({ ...given });
-    const schema = { type: 'object', additionalProperties: false, ...manifest.config };
+    const schema = adapterSchema(manifest.config);
     try {
       const problems = validate(schema, value).map(({ path, unknownKey, message }): Problem => {
         const text = `${label}.${message} (adapter ${manifest.id})`.replace('.the whole value', '');

@@ -41,7 +41,7 @@ defineSuite(Storage, (features) => ({
     });
     assert.equal(await txn.commit(), true);
     for (const [i, value] of values.entries())
-      assert.deepEqual(Buffer.from((await storage.get(key(`${i}`)))!), Buffer.from(value));
+      assert.equal(Buffer.compare((await storage.get(key(`${i}`))) ?? Buffer.from('missing'), value), 0);
     assert.equal(await storage.get(key('none')), null);
     assert.equal(await storage.get({ namespace: 'never written', path: ['0'] }), null);
   },
@@ -243,9 +243,9 @@ defineSuite(Storage, (features) => ({
     );
 
     const first = await collect(storage.scan({ ...under(), limit: 777 }));
-    const rest = await collect(storage.scan({ ...under(), after: first.at(-1)!.key }));
+    const rest = await collect(storage.scan({ ...under(), after: first.at(-1)?.key }));
     assert.equal(first.length + rest.length, 10_000);
-    assert.equal(text(rest[0]!.value), '777');
+    assert.equal(text(rest[0]?.value ?? null), '777');
     assert.deepEqual(await collect(storage.scan({ ...under(), limit: 0 })), []);
     assert.equal((await collect(storage.scan({ ...under(), after: key('04999x') }))).length, 5_000);
     assert.deepEqual(await collect(storage.scan({ ...under(), after: key('9') })), []);

@@ -1,0 +1,46 @@
+/**
+ * An esbuild plugin that fills src/registry/precompiled.ts: with the validators that Ajv makes of plugins.json's schema, of
+ * plugin.json's, and of every built-in adapter's configuration.
+ */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { Ajv } from 'ajv';
+import standaloneCode from 'ajv/dist/standalone/index.js';
+import { build } from 'esbuild';
+
+const require = createRequire(import.meta.url);
+
+/** @param {string} src the folder of the sources @param {readonly string[]} manifests the built-in plugins' plugin.json */
+export function precompile(src, manifests) {
+  return {
+    name: 'precompile',
+    setup(builder) {
+      builder.onLoad({ filter: /[\\/]registry[\\/]precompiled\.ts$/ }, async () => ({
+        contents: validators(await import(await asUrl(join(src, 'registry/schemas.ts'))), manifests),
+        resolveDir: src,
+        loader: 'js',
+      }));
+      // A few lines that the validators call, e.g. for the length of a string: they come along, Ajv does not.
+      builder.onResolve({ filter: /^ajv\/dist\/runtime\// }, ({ path }) => ({ path: require.resolve(path) }));
+    },
+  };
+}
+
+/** The text of a module. */
+function validators({ AJV_OPTIONS, CONFIG_SCHEMA, MANIFEST_SCHEMA, adapterSchema }, manifests) {
+  const adapters = manifests.flatMap((file) => JSON.parse(readFileSync(file, 'utf8')).contributes.adapters);
+  const schemas = [CONFIG_SCHEMA, MANIFEST_SCHEMA, ...adapters.map(({ config }) => adapterSchema(config))];
+  const ajv = new Ajv({ ...AJV_OPTIONS, code: { source: true, esm: true } });
+  const names = schemas.map((_schema, i) => `validator${i}`);
+  names.forEach((name, i) => void ajv.addSchema(schemas[i], name));
+  const entries = names.map((name, i) => `[${JSON.stringify(JSON.stringify(schemas[i]))}, ${name}]`);
+  const code = standaloneCode(ajv, Object.fromEntries(names.map((name) => [name, name])));
+  return `${code}\nexport const PRECOMPILED = new Map([\n${entries.join(',\n')}\n]);\n`;
+}
+
+/** A source that imports nothing, as a URL that Node can import. */
+async function asUrl(source) {
+  const { outputFiles } = await build({ entryPoints: [source], write: false, format: 'esm' });
+  return `data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`;
+}
