@@ -77,6 +77,8 @@ class Planner implements Plan {
   readonly #adapters: ReadonlyMap<string, Adapter>;
   readonly #config: LoadedConfig;
   readonly #discovery: Discovery;
+  /** Capabilities with a binding that is at fault: who requires them is not told a second time. */
+  readonly #broken = new Set<string>();
   /** Capabilities that are served without a binding, or why not; `null` while it is being found out. */
   readonly #unbound = new Map<string, Problem | null>();
 
@@ -135,6 +137,7 @@ class Planner implements Plan {
     const adapter = this.#adapters.get(binding.adapter);
     if (adapter === undefined || nameOf(adapter.manifest.provides) !== capability) {
       this.#problem('RC1102', place, this.#noAdapter(binding.adapter, capability, adapter));
+      this.#broken.add(capability);
       return;
     }
     const token = KNOWN_CAPABILITIES.find((known) => known.name === capability);
@@ -233,7 +236,7 @@ class Planner implements Plan {
       const keys = [...this.instances.values()]
         .filter((other) => other.capability === capability && (kind === 'many' || this.#isNamed(other, name)))
         .map(({ key }) => key);
-      if (kind === 'one' && keys.length === 0) {
+      if (kind === 'one' && keys.length === 0 && !this.#broken.has(capability)) {
         const { code, message } = this.explainMissing(capability, name ?? undefined);
         const who = `${planned.key} (adapter ${planned.adapter.manifest.id}) requires ${text}`;
         problems.push({ code, place: planned.place, message: `${who}: ${message}` });
