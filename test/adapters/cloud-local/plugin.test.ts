@@ -1,0 +1,141 @@
+/** The built-in plugin as an application gets it: through a host, from plugins.json. */
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { inject } from 'inversify';
+import { IN_MEM_QUEUE_FEATURES } from '../../../src/adapters/cloud-local/in-mem-queue.js';
+import {
+  FsObjectStore,
+  InMemQueue,
+  LinuxComputeHint,
+  MemoryStorage,
+  SqliteStorage,
+} from '../../../src/adapters/cloud-local/index.js';
+import manifest from '../../../src/adapters/cloud-local/plugin.json' with { type: 'json' };
+import { ComputeHint, ObjectStore, Queue, SecretStore, Storage } from '../../../src/contracts/index.js';
+import { Workspace } from '../../support/workspace.js';
+
+let space: Workspace;
+beforeEach(() => {
+  space = new Workspace();
+});
+afterEach(() => space[Symbol.asyncDispose]());
+
+const BINDINGS = {
+  Storage: { adapter: 'local.sqlite' },
+  ObjectStore: { adapter: 'local.fs' },
+  Queue: { adapter: 'local.in-mem' },
+  SecretStore: { adapter: 'local.env', config: { allowlist: ['TOKEN'] } },
+  ComputeHint: { adapter: 'local.compute' },
+};
+
+test('"a real ObjectStore / Queue / SecretStore / ComputeHint to target with zero cloud creds"', async () => {
+  const host = await space.host({ bindings: BINDINGS });
+  const store = await host.get(ObjectStore);
+  const queue = await host.get(Queue);
+  const id = await store.putBytes(Buffer.from('hello'));
+  await queue.enqueue(Buffer.from(id));
+  const item = await queue.dequeueWithLease(10_000);
+  expect(Buffer.from(item?.payload ?? []).toString()).toBe(id);
+  expect(Buffer.from(await store.getBytes(id)).toString()).toBe('hello');
+  expect(store).toBeInstanceOf(FsObjectStore);
+  expect(queue).toBeInstanceOf(InMemQueue);
+  expect(await host.get(Storage)).toBeInstanceOf(SqliteStorage);
+  expect(await (await host.get(SecretStore)).names()).toEqual(['TOKEN']);
+  expect((await (await host.get(ComputeHint)).inventory()).cpuCount).toBeGreaterThan(0);
+});
+
+test('paths are relative to plugins.json, and the defaults lie under ./data beside it', async () => {
+  const host = await space.host({ bindings: BINDINGS });
+  expect(((await host.get(ObjectStore)) as FsObjectStore).root).toBe(space.path('data/object-store'));
+  expect(((await host.get(Storage)) as SqliteStorage).path).toBe(space.path('data/rollout.db'));
+});
+
+test('what was enqueued is there for the next host, and what was acked is not', async () => {
+  const first = await space.host({ bindings: BINDINGS });
+  const queue = await first.get(Queue);
+  for (const text of ['a', 'b', 'c']) await queue.enqueue(Buffer.from(text));
+  const a = await queue.dequeue();
+  if (a !== null) await queue.ack(a.id);
+  await queue.dequeue();
+  await first.stop();
+  const again = await (await space.host({ bindings: BINDINGS })).get(Queue);
+  const left = [await again.dequeue(), await again.dequeue(), await again.dequeue()];
+  expect(left.map((item) => item && Buffer.from(item.payload).toString())).toEqual(['b', 'c', null]);
+});
+
+test('a backend is swapped by its binding alone', async () => {
+  const memory = { ...BINDINGS, Storage: { adapter: 'local.memory' } };
+  class App {
+    constructor(@inject(Storage.key) readonly storage: Storage) {}
+  }
+  expect((await (await space.host({ bindings: BINDINGS })).make(App)).storage).toBeInstanceOf(SqliteStorage);
+  expect((await (await space.host({ bindings: memory })).make(App)).storage).toBeInstanceOf(MemoryStorage);
+});
+
+test('a second host on the same queue is told who has it', async () => {
+  await (await space.host({ bindings: BINDINGS })).get(Queue);
+  const second = await space.host({ bindings: BINDINGS });
+  await expect(second.get(Queue)).rejects.toMatchObject({
+    code: 'LOCKED',
+    message: expect.stringContaining(`process ${process.pid}`),
+  });
+});
+
+test('the manifest declares the features that the classes have, and their options', () => {
+  const adapters = new Map(manifest.contributes.adapters.map((adapter) => [adapter.id, adapter]));
+  expect(adapters.get('local.in-mem')?.features).toEqual([...IN_MEM_QUEUE_FEATURES]);
+  expect(adapters.get('local.fs')?.features).toEqual(['range']);
+});
+
+(process.platform === 'linux' ? describe : describe.skip)(
+  'GPUs come from plugins (skipped elsewhere than on Linux)',
+  () => {
+    const hostWith = (code: string | null) => {
+      const plugins: unknown[] = ['rollout.cloud-local'];
+      if (code !== null) {
+        const adapters = [{ id: 'test.gpus', provides: 'GpuEnumerator@1' }];
+        plugins.push(
+          space.plugin({
+            id: 'test.gpus',
+            adapters,
+            code: `export default definePlugin({ adapters: { 'test.gpus': ${code} } });`,
+          }),
+        );
+      }
+      return space.host({ plugins, bindings: BINDINGS });
+    };
+    const gpu = { vendor: 'nvidia', model: 'H200', memoryMib: 143_771, source: 'test', uuid: 'GPU-1' };
+
+    test('without one, `inventory().gpus` is always empty', async () => {
+      const hint = await (await hostWith(null)).get(ComputeHint);
+      expect(hint).toBeInstanceOf(LinuxComputeHint);
+      expect(await hint.inventory()).toMatchObject({
+        gpus: [],
+        gpuReason: expect.stringContaining('no GpuEnumerator is bound'),
+      });
+    });
+
+    test('one that is listed is found, and loaded by the first inventory', async () => {
+      const host = await hostWith(
+        `() => ({ enumerate: async () => ({ gpus: [${JSON.stringify(gpu)}], source: 'test', reason: null, driverVersion: '1' }) })`,
+      );
+      const hint = await host.get(ComputeHint);
+      expect(space.imported.some((url) => url.includes('test.gpus'))).toBe(false);
+      expect(await hint.inventory()).toMatchObject({ gpus: [gpu], gpuReason: null });
+    });
+
+    test('one that fails costs its GPUs, says why, and is tried again', async () => {
+      const host = await hostWith(`() => {
+      if (!globalThis.driver) throw new Error('libnvidia-ml.so.1 not found');
+      return { enumerate: async () => ({ gpus: [${JSON.stringify(gpu)}], source: 'test', reason: null, driverVersion: '1' }) };
+    }`);
+      const hint = await host.get(ComputeHint);
+      expect(await hint.inventory()).toMatchObject({
+        gpus: [],
+        gpuReason: expect.stringContaining('libnvidia-ml.so.1 not found'),
+      });
+      (globalThis as Record<string, unknown>).driver = true;
+      expect((await hint.inventory()).gpus).toHaveLength(1);
+      delete (globalThis as Record<string, unknown>).driver;
+    });
+  },
+);
