@@ -20,7 +20,12 @@ function start(isTTY: boolean, total: number | null) {
     { doing: 'storing', total, now: () => far },
     () => new Promise<void>((resolve) => (end = resolve)),
   );
-  const written = () => String(stderr.read() ?? '');
+  // Node 26 gives what waits chunk by chunk, older ones at once.
+  const written = () => {
+    let text = '';
+    for (let chunk = stderr.read(); chunk !== null; chunk = stderr.read()) text += chunk;
+    return text;
+  };
   const ended = () => {
     end();
     return working;
