@@ -17,7 +17,7 @@ import {
   resolveKey,
   unresolved,
 } from './container.js';
-import { closed, failure, Instance, type InstanceState, messageOf } from './instance.js';
+import { boundDispose, closed, failure, Instance, type InstanceState, messageOf } from './instance.js';
 import { discover, type Plugin } from './manifest.js';
 import { makePlan, nameOf, type Plan, type PlannedInstance } from './plan.js';
 import { problemsError, showProblem } from './problems.js';
@@ -215,8 +215,9 @@ class PluginHost implements Host {
       await attempt(instance.planned.key, () => instance.stop());
     }
     for (const [plugin, loading] of [...this.#modules].reverse()) {
-      const module = await loading.catch(() => null);
-      await attempt(`plugin ${plugin.manifest.id}`, () => module?.deactivate?.());
+      const who = `plugin ${plugin.manifest.id}`;
+      const deactivating = loading.catch(() => null).then((module) => module?.deactivate?.());
+      await attempt(who, () => boundDispose(deactivating, `deactivating ${who}`));
     }
     return { stopped, errors };
   }

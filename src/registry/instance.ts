@@ -83,13 +83,8 @@ export class Instance {
     this.#active = null;
     this.#moveTo('disposing');
     try {
-      const timeoutMs = this.planned.adapter.manifest.timeouts?.disposeMs ?? DISPOSE_MS;
-      await withTimeout(disposeAll([...this.#owned, { dispose: () => disposeInstance(instance) }]), timeoutMs, () =>
-        failure(
-          'RC1305',
-          `disposing ${this.#shown()} did not finish within ${timeoutMs} ms; it may still hold what it held`,
-        ),
-      );
+      const disposing = disposeAll([...this.#owned, { dispose: () => disposeInstance(instance) }]);
+      await boundDispose(disposing, `disposing ${this.#shown()}`, this.planned.adapter.manifest.timeouts?.disposeMs);
     } finally {
       this.#moveTo('stopped');
     }
@@ -193,6 +188,13 @@ export function failure(code: ProblemCode, message: string, cause?: unknown): Re
   return code === 'RC1302' || code === 'RC1305'
     ? new RecoverableError('Transient', text, { code })
     : new FatalError('PluginContract', text, { code, cause });
+}
+
+/** Waits for something to be let go of, for so long. */
+export function boundDispose(work: Promise<unknown>, doing: string, timeoutMs = DISPOSE_MS): Promise<unknown> {
+  return withTimeout(work, timeoutMs, () =>
+    failure('RC1305', `${doing} did not finish within ${timeoutMs} ms; it may still hold what it held`),
+  );
 }
 
 export function messageOf(error: unknown): string {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { inject, named, optional } from 'inversify';
 import {
   BlockStore,
@@ -392,6 +392,29 @@ describe('stopping', () => {
     ]);
     expect(space.log).toEqual(['closed']);
     await expect(host.close()).rejects.toThrow(/SecretStore#fails: disk gone/);
+  });
+
+  test.each(['activate', 'deactivate'])('a plugin whose %s hangs does not keep it, and is named', async (hook) => {
+    const use = space.plugin({
+      id: 'acme.vault',
+      adapters: [{ ...ADAPTER, timeouts: { activateMs: 20 } }],
+      code: `export default definePlugin({ ${hook}: () => new Promise(() => {}), adapters: { 'acme.vault': () => ({ ${SECRETS} }) } });`,
+    });
+    const host = await space.host({ plugins: [use], bindings: { SecretStore: { adapter: 'acme.vault' } } });
+    await host.get(SecretStore).catch(({ code }) => expect(code).toBe('RC1302'));
+    jest.useFakeTimers();
+    try {
+      const stopping = host.stop();
+      await jest.advanceTimersByTimeAsync(5_000);
+      expect((await stopping).errors.map(({ instance, error }) => [instance, (error as Error).message])).toEqual([
+        [
+          'plugin acme.vault',
+          expect.stringContaining('RC1305 deactivating plugin acme.vault did not finish within 5000 ms'),
+        ],
+      ]);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   test('aborts an activation under way', async () => {
