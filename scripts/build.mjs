@@ -26,8 +26,8 @@ const filesIn = (folder) =>
 const sources = filesIn(src);
 const inputs = [
   ...sources,
-  ...filesIn(join(root, 'scripts')),
   ...['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json'].map((f) => join(root, f)),
+  ...['build.mjs', 'precompile.mjs'].map((f) => join(root, 'scripts', f)),
 ];
 const newest = Math.max(...inputs.map((file) => statSync(file).mtimeMs));
 if (!process.argv.includes('--if-needed') || !existsSync(stamp) || statSync(stamp).mtimeMs < newest) await buildAll();

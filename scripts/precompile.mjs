@@ -39,8 +39,8 @@ function validators({ AJV_OPTIONS, CONFIG_SCHEMA, MANIFEST_SCHEMA, adapterSchema
   return `${code}\nexport const PRECOMPILED = new Map([\n${entries.join(',\n')}\n]);\n`;
 }
 
-/** A source that imports nothing, as a URL that Node can import. */
+/** A source that imports no package, as a URL that Node can import. */
 async function asUrl(source) {
-  const { outputFiles } = await build({ entryPoints: [source], write: false, format: 'esm' });
+  const { outputFiles } = await build({ entryPoints: [source], write: false, bundle: true, format: 'esm' });
   return `data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`;
 }

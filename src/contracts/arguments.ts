@@ -36,6 +36,21 @@ export function options<T extends object>(what: string, value: T | undefined): T
   throw invalid(what, 'an object', value);
 }
 
+/** Options of which each name is known; another is refused with those that are. May be left out. */
+export function known<T extends object>(
+  what: string,
+  value: T | undefined,
+  names: readonly (keyof T & string)[],
+): T | Record<string, never> {
+  const given = options(what, value);
+  const stranger = Object.keys(given).find((name) => !(names as readonly string[]).includes(name));
+  if (stranger === undefined) return given;
+  throw new FatalError('SchemaViolation', `unknown option ${show(stranger)}; known are ${names.join(', ')}`, {
+    code: 'ARGUMENT_INVALID',
+    context: { argument: stranger },
+  });
+}
+
 export function signal(what: string, value: AbortSignal | undefined): AbortSignal | undefined {
   if (value === undefined || value instanceof AbortSignal) return value;
   throw invalid(what, 'an AbortSignal', value);

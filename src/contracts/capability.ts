@@ -56,7 +56,17 @@ export interface AdapterTraits {
   readonly features?: readonly string[];
 }
 
-const CHECKED = Symbol.for('rollout-cloud/checked');
+const REGISTRY = Symbol.for('rollout-cloud/checked');
+
+/**
+ * What has been checked already, and against which contract; one map for all copies of this package. By identity: an
+ * object that is derived from a checked one (a decorator) is not checked itself.
+ */
+const CHECKED = ((): WeakMap<object, symbol> => {
+  const shared = globalThis as { [REGISTRY]?: WeakMap<object, symbol> };
+  shared[REGISTRY] ??= new WeakMap();
+  return shared[REGISTRY];
+})();
 
 /**
  * Puts the contract's argument checks before an implementation. Adapters' own openers and the host both call it, so an
@@ -68,7 +78,7 @@ const CHECKED = Symbol.for('rollout-cloud/checked');
  * @throws FatalError PluginContract when the implementation lacks a method of the contract
  */
 export function checked<T extends object, I extends T>(token: Capability<T>, impl: I, traits: AdapterTraits): I {
-  if ((impl as { [CHECKED]?: symbol })[CHECKED] === token.key) return impl;
+  if (CHECKED.get(impl) === token.key) return impl;
   const features = new Set(traits.features ?? []);
   const context: DoorContext = {
     id: traits.adapter,
@@ -92,7 +102,6 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
   };
   let closing: Promise<void> | undefined;
   const own = new Map<string | symbol, unknown>();
-  own.set(CHECKED, token.key);
   for (const [name, method] of Object.entries(token.door(impl, context))) {
     if (typeof (impl as Record<string, unknown>)[name] !== 'function') {
       throw new FatalError('PluginContract', `adapter ${traits.adapter} has no ${name}(), which ${token.id} asks for`, {
@@ -115,7 +124,7 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
   // By the method, not its name: one that is replaced later, as spies do, is not called any more.
   const bound = new WeakMap<object, unknown>();
   // The proxy stands on an empty shell: one on the implementation itself could not replace a frozen object's methods.
-  return new Proxy(Object.create(Object.getPrototypeOf(impl)) as I, {
+  const proxy: I = new Proxy(Object.create(Object.getPrototypeOf(impl)) as I, {
     get(_shell, property) {
       const known = own.get(property);
       if (known !== undefined) return known;
@@ -126,8 +135,14 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
       return bound.get(value);
     },
     has: (_shell, property) => own.has(property) || property in impl,
-    set: (_shell, property, value) => Reflect.set(impl, property, value, impl),
+    set: (_shell, property, value, receiver): boolean =>
+      // An object that has this one as its prototype is being written to: that is its own business.
+      receiver === proxy
+        ? Reflect.set(impl, property, value, impl)
+        : Reflect.defineProperty(receiver, property, { value, writable: true, configurable: true, enumerable: true }),
   });
+  CHECKED.set(proxy, token.key);
+  return proxy;
 }
 
 /** Marks door methods that return an async iterable, so that a refusal arrives where the caller waits for items. */

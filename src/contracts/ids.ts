@@ -58,6 +58,7 @@ export const LeaseToken: IdKind<LeaseToken> = idKind<LeaseToken>(
 
 /** A value as it may stand in a message: quoted, control characters escaped, cut at 80 characters. */
 export function show(value: unknown): string {
+  if (Array.isArray(value)) return 'an array';
   if (typeof value !== 'string') {
     return value === null || ['undefined', 'number', 'boolean'].includes(typeof value) ? String(value) : typeof value;
   }

@@ -3,6 +3,7 @@
  * adapters is first needed. An author needs neither a base class nor the container.
  */
 import type { Capability } from './capability.js';
+import { FatalError } from './errors.js';
 
 /** `plugin.json`, beside the plugin's code. The host checks it against its schema and names what is wrong. */
 export interface PluginManifest {
@@ -28,13 +29,14 @@ export interface AdapterManifest {
   /** What it can do beyond the contract's ground, as the contract lists. */
   readonly features?: readonly string[];
   /**
-   * Capabilities that the factory asks its context for: `Storage`, `SecretStore?` (may be absent), `Queue#name` (that
+   * Capabilities that the factory asks its context for: `Storage`, `SecretStore?` (may be absent: ask `has` first), `Queue#name` (that
    * instance), `GpuEnumerator*` (every instance there is, none included).
    */
   readonly requires?: readonly string[];
   /**
-   * JSON Schema of the adapter's `config`, an object. Unknown keys are refused unless it says otherwise; defaults are
-   * filled in; a string of `"format": "path"` is resolved against the folder of the configuration file.
+   * JSON Schema of the adapter's `config`, an object. Unknown keys are refused, in nested objects too, unless it says
+   * otherwise (`additionalProperties`); defaults are filled in; a string of `"format": "path"` is resolved against the
+   * folder of the configuration file; what is marked `"sensitive": true` is redacted wherever the host shows it.
    */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly timeouts?: {
@@ -66,9 +68,14 @@ export interface PluginContext<Config = Record<string, unknown>> {
   readonly name: string;
   /** Checked against the manifest's schema, defaults filled in, paths absolute. */
   readonly config: Config;
-  /** Aborted when activation takes too long or the host stops: give up, and dispose what was opened. */
+  /** Aborted when activation takes too long, and when the instance is about to be disposed: end what runs by itself. */
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  /**
+   * Whether {@link PluginContext.get} has an instance to give: always for what the manifest requires, perhaps not for
+   * what it marks with `?`. Activates nothing.
+   */
+  has<T extends object>(capability: Capability<T>, name?: string): boolean;
   /** An instance of a capability that the manifest `requires`; activated first if it has to be. */
   get<T extends object>(capability: Capability<T>, name?: string): Promise<T>;
   /**
@@ -93,7 +100,7 @@ export type AdapterFactory = (context: PluginContext<any>) => object | Promise<o
 export interface PluginModule {
   /** By adapter id, one for each adapter of the manifest. */
   readonly adapters: Readonly<Record<string, AdapterFactory>>;
-  /** Called once, after the import and before the first factory. */
+  /** Called after the import and before the first factory; again on the next demand when it fails. */
   activate?(): void | Promise<void>;
   /** Called once when the host stops, after the plugin's instances are disposed. */
   deactivate?(): void | Promise<void>;
@@ -103,6 +110,9 @@ const PLUGIN = Symbol.for('rollout-cloud/plugin');
 
 /** Marks a module's default export as a plugin. */
 export function definePlugin(plugin: PluginModule): PluginModule {
+  if (typeof plugin?.adapters !== 'object' || plugin.adapters === null) {
+    throw new FatalError('PluginContract', 'definePlugin takes { adapters: { "<adapter id>": factory } }');
+  }
   return Object.freeze({ ...plugin, [PLUGIN]: true });
 }
 

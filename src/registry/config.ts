@@ -141,9 +141,16 @@ function readDocument(file: string): Document {
   };
 }
 
-function objectDocument(value: HostConfig): Document {
+function objectDocument(given: HostConfig): Document {
+  let value: unknown;
+  try {
+    value = structuredClone(given);
+  } catch (cause) {
+    const message = `the configuration has to be plain data: ${(cause as Error).message}`;
+    throw problemsError([{ code: 'RC1004', place: { source: 'config' }, message }]);
+  }
   return {
-    value: structuredClone(value),
+    value,
     folder: process.cwd(),
     file: null,
     problems: [],
@@ -153,7 +160,10 @@ function objectDocument(value: HostConfig): Document {
 
 /** Puts single values on top of a document. Their place is their own name. */
 function setValues(document: Document, set: Readonly<Record<string, unknown>>): Document {
-  const value = document.value;
+  const { value } = document;
+  // Anything else is refused as a whole.
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return document;
+  const before = structuredClone(value);
   for (const [dotted, setTo] of Object.entries(set)) {
     const path = dotted.split('.');
     const last = path.pop() as string;
@@ -171,10 +181,21 @@ function setValues(document: Document, set: Readonly<Record<string, unknown>>): 
     ...document,
     place: (path, what) => {
       const wanted = path.join('.');
-      const own = dotted.find((key) => wanted === key || wanted.startsWith(`${key}.`) || key.startsWith(`${wanted}.`));
+      // What a value was set into, the file has a place for, unless it came to be by that.
+      const own =
+        dotted.find((key) => wanted === key || wanted.startsWith(`${key}.`)) ??
+        (isThere(before, path) ? undefined : dotted.find((key) => key.startsWith(`${wanted}.`)));
       return own === undefined ? document.place(path, what) : { source: `set ${own}` };
     },
   };
+}
+
+function isThere(value: unknown, path: ConfigPath): boolean {
+  const [step, ...rest] = path;
+  if (step === undefined) return true;
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, step)
+    ? isThere((value as Record<string | number, unknown>)[step], rest)
+    : false;
 }
 
 function refusedSurroundings(file: string | null): Problem[] {
@@ -192,7 +213,7 @@ function refusedSurroundings(file: string | null): Problem[] {
 /** Finds, at any depth, what is written for a later version. */
 function refusedValues(document: Document, value: unknown, path: ConfigPath): Problem[] {
   if (typeof value === 'string') {
-    return value.includes('${env:') ? [later(document.place(path), `\${env:…} in ${show(value)}`)] : [];
+    return value.includes('${env:') ? [later(document.place(path), '${env:…}')] : [];
   }
   if (typeof value !== 'object' || value === null) return [];
   // A list of adapters is one of preference.
@@ -212,7 +233,8 @@ function refusedValues(document: Document, value: unknown, path: ConfigPath): Pr
 /** Whether a key belongs to the shape of plugins.json, not to an adapter's own configuration. */
 function isShape(path: ConfigPath): boolean {
   if (path[0] !== 'bindings') return path.length === 1 || path[0] === 'plugins';
-  return !path.slice(0, -1).includes('config') && path.length > 2;
+  // What stands right under `instances` is a name.
+  return !path.slice(0, -1).includes('config') && path.length > 2 && path.at(-2) !== 'instances';
 }
 
 function later(place: Place | null, what: string): Problem {

@@ -52,11 +52,24 @@ export function construct<T>(container: Container, Class: Newable<T>): Promise<T
 /** How Inversify marks its own errors; the class itself is not among its exports. */
 const CORE_ERROR = Symbol.for('@inversifyjs/core/InversifyCoreError');
 
-/**
- * What the container found missing, when `error` says that it could not construct a class: the `<Name>@<major>` of a
- * capability, or `null` for anything else that is not bound or not declared. `undefined` for other errors.
- */
-export function unresolved(error: unknown): string | null | undefined {
-  if (!(error instanceof Error) || !(CORE_ERROR in error)) return undefined;
-  return /service identifier: Symbol\(rollout-cloud\/([^)]+)\)/.exec(error.message)?.[1] ?? null;
+/** What the container found missing. */
+export interface Unresolved {
+  /** `<Name>@<major>` of the capability that is injected and not bound; `null` for anything else. */
+  readonly id: string | null;
+  /** As in `@named`. */
+  readonly name: string | undefined;
+}
+
+/** Says what is missing when `error` is the container's own; `null` when it comes from elsewhere. */
+export function unresolved(error: unknown): Unresolved | null {
+  if (!(error instanceof Error) || !(CORE_ERROR in error)) return null;
+  // Only for the wording of our own message: that it is the container's error is told by its mark.
+  const [, id = null] = /service identifier: Symbol\(rollout-cloud\/([^)]+)\)/.exec(error.message) ?? [];
+  const [, name] = /^- name: (.+)$/m.exec(error.message) ?? [];
+  return { id, name: name === '-' ? undefined : name };
+}
+
+/** Whether a capability's token was given where its key belongs, e.g. `@inject(Queue)`. */
+export function isTokenInjected(error: unknown): boolean {
+  return error instanceof Error && error.message.includes('Unexpected object service id type');
 }

@@ -3,7 +3,8 @@
  *
  * Inversify holds bindings; the host holds instances (see container.ts).
  */
-import type { Capability } from '../contracts/capability.js';
+import * as check from '../contracts/arguments.js';
+import { type Capability, checked } from '../contracts/capability.js';
 import { FatalError, isCoreError } from '../contracts/errors.js';
 import type { Instances, Logger, PluginContext, PluginModule } from '../contracts/plugin.js';
 import { isPluginModule } from '../contracts/plugin.js';
@@ -12,6 +13,7 @@ import {
   type Container,
   type ContainerBinding,
   construct,
+  isTokenInjected,
   makeContainer,
   type Newable,
   resolveKey,
@@ -19,8 +21,10 @@ import {
 } from './container.js';
 import { boundDispose, closed, failure, Instance, type InstanceState, messageOf } from './instance.js';
 import { discover, type Plugin } from './manifest.js';
-import { makePlan, nameOf, type Plan, type PlannedInstance } from './plan.js';
-import { problemsError, showProblem } from './problems.js';
+import { KNOWN_CAPABILITIES, makePlan, nameOf, type Plan, type PlannedInstance } from './plan.js';
+import { type Problem, problemsError, showProblem } from './problems.js';
+import { redact } from './schema.js';
+import { adapterSchema } from './schemas.js';
 
 export interface HostOptions extends ConfigSources {
   /** Where plugins and the host write. Default: warnings and errors to the console. */
@@ -84,11 +88,42 @@ export interface Host {
 
 /** What `createHost` does. */
 export function openHost(options: HostOptions): Host {
+  checkOptions(options);
+  const logger = options.logger ?? CONSOLE;
   const config = loadConfig(options);
   const discovery = discover(config);
-  const host = new PluginHost(makePlan(config, discovery), discovery.warnings, options);
-  for (const warning of discovery.warnings) host.logger.warn(warning);
-  return host;
+  // Before the plan: what is left out may be what its problems come from.
+  for (const warning of discovery.warnings) logger.warn(warning);
+  const plan = makePlan(config, discovery);
+  for (const warning of plan.warnings) logger.warn(warning);
+  return new PluginHost(plan, [...discovery.warnings, ...plan.warnings], options);
+}
+
+/** @throws FatalError SchemaViolation: not an object, an unknown key, or one of the wrong type */
+function checkOptions(options: HostOptions): void {
+  if (typeof options === 'object' && options !== null && 'profile' in options) {
+    throw problemsError([
+      { code: 'RC1005', place: null, message: 'profile: not supported by this version; leave it out' },
+    ]);
+  }
+  const { config, set, logger, importModule } = check.known('options', options, [
+    'config',
+    'set',
+    'logger',
+    'importModule',
+  ]);
+  if (config instanceof URL && config.protocol !== 'file:')
+    throw check.invalid('options.config', 'a file', config.href);
+  if (config === null || Array.isArray(config) || !['undefined', 'string', 'object'].includes(typeof config)) {
+    throw check.invalid('options.config', 'a path or an object', config);
+  }
+  if (set !== undefined) check.options('options.set', set);
+  for (const level of logger === undefined ? [] : (['debug', 'info', 'warn', 'error'] as const)) {
+    if (typeof logger?.[level] !== 'function') throw check.invalid(`options.logger.${level}`, 'a function', logger);
+  }
+  if (importModule !== undefined && typeof importModule !== 'function') {
+    throw check.invalid('options.importModule', 'a function', importModule);
+  }
 }
 
 const CONSOLE: Logger = {
@@ -106,6 +141,7 @@ class PluginHost implements Host {
   readonly #importModule: (url: string) => Promise<unknown>;
   readonly #instances = new Map<string, Instance>();
   readonly #modules = new Map<Plugin, Promise<PluginModule>>();
+  readonly #faces = new WeakMap<object, object>();
   #stopping: Promise<StopReport> | null = null;
 
   constructor(plan: Plan, warnings: readonly string[], options: HostOptions) {
@@ -136,31 +172,45 @@ class PluginHost implements Host {
   }
 
   async get<T extends object>(capability: Capability<T>, name?: string): Promise<T> {
-    this.#refuseStopped(capability.name);
+    this.#refuseStopped(checkToken(capability).name);
+    if (name !== undefined) check.text('name', name, 1, 64);
     const found = await resolveKey(this.container, capability.key, name);
-    if (found === null) throw problemsError([this.#plan.explainMissing(capability.name, name)]);
-    return found as T;
+    if (found === null) throw problemsError([this.#plan.explainMissing(capability.name, name, capability.id)]);
+    return this.#face(capability, found);
   }
 
   async getAll<T extends object>(capability: Capability<T>): Promise<T[]> {
-    this.#refuseStopped(capability.name);
-    return Promise.all(this.#of(capability).map((instance) => instance.acquire() as T | Promise<T>));
+    this.#refuseStopped(checkToken(capability).name);
+    return Promise.all(this.#of(capability).map(async (instance) => this.#face(capability, await instance.acquire())));
   }
 
   has<T extends object>(capability: Capability<T>, name?: string): boolean {
-    return this.#of(capability).some(({ planned }) => (name === undefined ? planned.isDefault : planned.name === name));
+    return this.#of(checkToken(capability)).some(({ planned }) =>
+      name === undefined ? planned.isDefault : planned.name === name,
+    );
   }
 
   async make<T>(Class: Newable<T>): Promise<T> {
+    if (typeof Class !== 'function' || Class.prototype === undefined) throw check.invalid('Class', 'a class', Class);
     this.#refuseStopped(Class.name);
     try {
       return await construct(this.container, Class);
     } catch (error) {
       const missing = unresolved(error);
-      if (missing === undefined) throw error;
-      const found = missing === null ? messageOf(error) : showProblem(this.#plan.explainMissing(nameOf(missing)));
-      throw new FatalError('ConfigInvalid', `cannot construct ${Class.name}: ${found}`, {
-        code: 'RC1121',
+      if (missing === null && !isTokenInjected(error)) throw error;
+      const problem: Pick<Problem, 'code' | 'message'> =
+        missing?.id != null
+          ? this.#plan.explainMissing(nameOf(missing.id), missing.name, missing.id)
+          : {
+              code: 'RC1306',
+              message:
+                missing === null
+                  ? 'a parameter is marked with a capability; write its key: @inject(Queue.key)'
+                  : messageOf(error),
+            };
+      const text = showProblem({ ...problem, place: null });
+      throw new FatalError('ConfigInvalid', `cannot construct ${Class.name}: ${text}`, {
+        code: problem.code,
         cause: error,
       });
     }
@@ -175,7 +225,7 @@ class PluginHost implements Host {
       plugin: planned.adapter.plugin.manifest.id,
       pluginVersion: planned.adapter.plugin.manifest.version,
       state,
-      config: structuredClone(planned.config),
+      config: redact(adapterSchema(planned.adapter.manifest.config), planned.config),
     }));
   }
 
@@ -235,7 +285,7 @@ class PluginHost implements Host {
     return [...order].reverse();
   }
 
-  #links(from: PlannedInstance): Pick<PluginContext, 'get' | 'getAll'> {
+  #links(from: PlannedInstance): Pick<PluginContext, 'has' | 'get' | 'getAll'> {
     const who = `${from.key} (adapter ${from.adapter.manifest.id})`;
     const required = (capability: { readonly name: string }, kinds: readonly string[], name?: string) => {
       const found = from.requires.find(
@@ -244,7 +294,9 @@ class PluginHost implements Host {
           kinds.includes(entry.kind) &&
           (entry.kind === 'many' || (entry.name ?? undefined) === name),
       );
-      if (found !== undefined) return found.keys.map((key) => this.#instances.get(key) as Instance);
+      if (found !== undefined) {
+        return { failed: found.failed, instances: found.keys.map((key) => this.#instances.get(key) as Instance) };
+      }
       const spelled = `${capability.name}${kinds.includes('many') ? '*' : name === undefined ? '' : `#${name}`}`;
       throw failure(
         'RC1304',
@@ -252,19 +304,25 @@ class PluginHost implements Host {
       );
     };
     return {
+      has: (capability, name) => required(checkToken(capability), ['one', 'optional'], name).instances.length > 0,
       get: async <T extends object>(capability: Capability<T>, name?: string): Promise<T> => {
-        this.#refuseStopped(capability.name);
-        const [instance] = required(capability, ['one', 'optional'], name);
+        this.#refuseStopped(checkToken(capability).name);
+        const [instance] = required(capability, ['one', 'optional'], name).instances;
         if (instance === undefined) throw problemsError([this.#plan.explainMissing(capability.name, name)]);
-        return (await instance.acquire()) as T;
+        return this.#face(capability, await instance.acquire());
       },
       getAll: async <T extends object>(capability: Capability<T>): Promise<Instances<T>> => {
-        this.#refuseStopped(capability.name);
-        const instances = required(capability, ['many']);
-        const settled = await Promise.allSettled(instances.map(async (instance) => (await instance.acquire()) as T));
-        const failed = settled.flatMap((result, i) =>
-          result.status === 'fulfilled' ? [] : [{ name: instances[i]?.planned.name ?? '', error: result.reason }],
+        this.#refuseStopped(checkToken(capability).name);
+        const { instances, failed: unservable } = required(capability, ['many']);
+        const settled = await Promise.allSettled(
+          instances.map(async (instance) => this.#face(capability, await instance.acquire())),
         );
+        const failed: { name: string; error: unknown }[] = [
+          ...unservable.map(({ name, problem }) => ({ name, error: problemsError([problem]) })),
+          ...settled.flatMap((result, i) =>
+            result.status === 'fulfilled' ? [] : [{ name: instances[i]?.planned.name ?? '', error: result.reason }],
+          ),
+        ];
         const active = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
         return Object.assign(active, { failed });
       },
@@ -301,8 +359,24 @@ class PluginHost implements Host {
         `plugin ${manifest.id}: the default export of ${manifest.main} is not from definePlugin()`,
       );
     }
-    await module.activate?.();
+    try {
+      await module.activate?.();
+    } catch (error) {
+      if (isCoreError(error)) throw error;
+      throw failure('RC1301', `plugin ${manifest.id}: its activate() failed: ${messageOf(error)}`, error);
+    }
     return module;
+  }
+
+  /** Behind the door of a capability that a plugin brought: only who asks has its token. */
+  #face<T extends object>(capability: Capability<T>, instance: object): T {
+    if (KNOWN_CAPABILITIES.some(({ key }) => key === capability.key)) return instance as T;
+    let face = this.#faces.get(instance);
+    if (face === undefined) {
+      face = checked(capability, instance as T, { adapter: capability.name });
+      this.#faces.set(instance, face);
+    }
+    return face as T;
   }
 
   #of({ id }: { readonly id: string }): Instance[] {
@@ -312,4 +386,10 @@ class PluginHost implements Host {
   #refuseStopped(what: string): void {
     if (this.#stopping !== null) throw closed(what);
   }
+}
+
+/** @throws FatalError SchemaViolation for anything but a capability's token, e.g. its name or key */
+function checkToken<T extends object>(capability: Capability<T>): Capability<T> {
+  if (typeof capability?.key === 'symbol' && typeof capability.id === 'string') return capability;
+  throw check.invalid('capability', 'a capability itself, as in host.get(Queue)', capability);
 }

@@ -36,7 +36,7 @@ export interface InstanceHost {
   /** Imports the plugin if that has not happened, and gives the adapter's factory. */
   factory(planned: PlannedInstance): Promise<AdapterFactory>;
   /** The context's ways to other instances. */
-  links(planned: PlannedInstance): Pick<PluginContext, 'get' | 'getAll'>;
+  links(planned: PlannedInstance): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
 }
 
 interface Owned {
@@ -48,6 +48,8 @@ export class Instance {
   readonly #host: InstanceHost;
   #state: InstanceState = 'planned';
   #active: object | null = null;
+  /** Ends what the active instance does by itself, through its context's signal. */
+  #life: AbortController | null = null;
   #activation: { promise: Promise<object>; abort: AbortController } | null = null;
   #owned: Owned[] = [];
 
@@ -81,6 +83,7 @@ export class Instance {
       return;
     }
     this.#active = null;
+    this.#life?.abort(closed(this.planned.key));
     this.#moveTo('disposing');
     try {
       const disposing = disposeAll([...this.#owned, { dispose: () => disposeInstance(instance) }]);
@@ -108,13 +111,14 @@ export class Instance {
       const active = this.#behindDoor(made);
       this.#owned = owned;
       this.#active = active;
+      this.#life = abort;
       this.#moveTo('active');
       return active;
     } catch (error) {
       abort.abort(error);
       const letGo = making
         .then(
-          (made) => disposeInstance(made),
+          (made) => owned.push({ dispose: () => disposeInstance(made) }),
           () => {},
         )
         .then(() => disposeAll(owned))

@@ -13,7 +13,7 @@ import { systemError } from '../contracts/errors.js';
 import type { AdapterManifest, PluginManifest } from '../contracts/plugin.js';
 import type { LoadedConfig } from './config.js';
 import { ADAPTERS_FOLDER, VERSION } from './own-package.js';
-import { type Problem, type ProblemCode, problemsError, suggest } from './problems.js';
+import { type Problem, type ProblemCode, suggest } from './problems.js';
 import { validate } from './schema.js';
 import { MANIFEST_SCHEMA } from './schemas.js';
 
@@ -65,13 +65,14 @@ export function discover(config: LoadedConfig): Discovery {
     }
     const [code, message]: [ProblemCode, string] =
       'plugin' in found
-        ? ['RC1113', `plugin "${found.plugin.manifest.id}" is listed already; keep one entry`]
+        ? ['RC1113', `plugin "${found.plugin.manifest.id}" is listed already; keep one entry.`]
         : [found.code, found.message];
     if (optional) {
       missing.push({ use, reason: `is not available: ${message}`, adapterIds: adapterIds(found) });
       warnings.push(`optional plugin "${use}" is left out: ${code} ${message}`);
     } else {
-      problems.push({ code, place, message: `${message} Mark it "optional": true to continue without it.` });
+      const hint = 'optionalHelps' in found ? ' Mark it "optional": true to continue without it.' : '';
+      problems.push({ code, place, message: `${message}${hint}` });
     }
   }
   return { plugins, missing, warnings, problems };
@@ -79,7 +80,13 @@ export function discover(config: LoadedConfig): Discovery {
 
 type Found =
   | { readonly plugin: Plugin }
-  | { readonly code: ProblemCode; readonly message: string; readonly adapterIds?: readonly string[] };
+  | {
+      readonly code: ProblemCode;
+      readonly message: string;
+      readonly adapterIds?: readonly string[];
+      /** It may be there on another machine. */
+      readonly optionalHelps?: true;
+    };
 
 function adapterIds(found: Found): readonly string[] {
   return 'plugin' in found ? found.plugin.manifest.contributes.adapters.map(({ id }) => id) : (found.adapterIds ?? []);
@@ -93,14 +100,21 @@ function read(use: string, from: string, builtIn: ReadonlyMap<string, string>): 
   const isPath = use.startsWith('.') || resolve(use) === use;
   const folder = builtIn.get(use) ?? (isPath ? resolve(from, use) : packageFolder(use, from));
   if (folder === null) {
-    const hint = suggest(use, [...builtIn.keys()]);
-    return {
-      code: 'RC1106',
-      message: `plugin "${use}" is not installed (looked from ${from}). Run: npm i ${use}.${hint.replace('Known', 'Built in')}`,
-    };
+    return { code: 'RC1106', message: notInstalled(use, from, [...builtIn.keys()]), optionalHelps: true };
   }
-  if (!existsSync(folder)) return { code: 'RC1106', message: `plugin "${use}": there is no folder ${folder}.` };
-  return readManifest(use, folder);
+  if (!existsSync(folder)) {
+    return { code: 'RC1106', message: `plugin "${use}": there is no folder ${folder}.`, optionalHelps: true };
+  }
+  return readManifest(use, folder, builtIn.has(use));
+}
+
+/** What to do is install it only where the name can be a package's: `npm i a/b` would fetch a stranger's repository. */
+function notInstalled(use: string, from: string, builtIn: readonly string[]): string {
+  const asked = `plugin "${use}" is not installed (looked from ${from}).`;
+  if (existsSync(join(from, use))) return `${asked} A folder is written "./${use}".`;
+  const hint = suggest(use, builtIn).replace('Known', 'Built in');
+  const isPackage = /^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/.test(use);
+  return `${asked}${isPackage && !hint.includes('Did you mean') ? ` Run: npm i ${use}.` : ''}${hint}`;
 }
 
 /** Where Node would find the package, for ESM-only packages and links too: its folder's real path. */
@@ -110,7 +124,7 @@ function packageFolder(name: string, from: string): string | null {
   return found === undefined ? null : realpathSync(found);
 }
 
-function readManifest(use: string, folder: string): Found {
+function readManifest(use: string, folder: string, isBuiltIn: boolean): Found {
   const wrong = (file: string, what: string): Found => ({
     code: 'RC1107',
     message: `plugin "${use}": ${file}: ${what}.`,
@@ -129,8 +143,8 @@ function readManifest(use: string, folder: string): Found {
     parsed = (parsed as Record<string, unknown> | null)?.['rollout-cloud'];
     if (parsed === undefined) return wrong(folder, 'there is no plugin.json, and package.json has no "rollout-cloud"');
   }
-  const [fault] = validate(MANIFEST_SCHEMA, parsed);
-  if (fault !== undefined) return wrong(file, fault.message.replace(/\.$/, ''));
+  const faults = validate(MANIFEST_SCHEMA, parsed);
+  if (faults.length > 0) return wrong(file, faults.map(({ message }) => message.replace(/\.$/, '')).join('; '));
 
   const manifest = parsed as PluginManifest;
   const adapterIds = manifest.contributes.adapters.map(({ id }) => id);
@@ -141,7 +155,7 @@ function readManifest(use: string, folder: string): Found {
     const range = manifest.engines?.[engine];
     if (range !== undefined && !satisfies(version, range)) {
       const message = `plugin ${manifest.id} ${manifest.version} needs ${engine} ${range}, this is ${version}.`;
-      return { code: 'RC1111', message, adapterIds };
+      return { code: 'RC1111', message, adapterIds, optionalHelps: true };
     }
   }
   const main = resolve(folder, manifest.main);
@@ -151,6 +165,9 @@ function readManifest(use: string, folder: string): Found {
   if (!inside(main, folder) || !inside(real, existsSync(main) ? realpathSync(folder) : folder)) {
     return wrong(file, `main "${manifest.main}" lies outside the plugin's folder`);
   }
+  // Under a transpiler a built-in's main is there in its source form.
+  if (!isBuiltIn && !existsSync(main))
+    return wrong(file, `main "${manifest.main}" is not there; build the plugin first`);
   return { plugin: { manifest, mainUrl: pathToFileURL(real).href } };
 }
 
@@ -178,11 +195,11 @@ export interface Adapter {
   readonly manifest: AdapterManifest;
 }
 
-/**
- * Every adapter of the plugins found, by id.
- * @throws FatalError ConfigInvalid when two plugins have an adapter of the same id
- */
-export function adaptersOf(plugins: readonly Plugin[]): ReadonlyMap<string, Adapter> {
+/** Every adapter of the plugins found, by id; two of one id are a problem. */
+export function adaptersOf(plugins: readonly Plugin[]): {
+  adapters: ReadonlyMap<string, Adapter>;
+  problems: Problem[];
+} {
   const adapters = new Map<string, Adapter>();
   const problems: Problem[] = [];
   for (const plugin of plugins) {
@@ -196,6 +213,5 @@ export function adaptersOf(plugins: readonly Plugin[]): ReadonlyMap<string, Adap
       }
     }
   }
-  if (problems.length > 0) throw problemsError(problems);
-  return adapters;
+  return { adapters, problems };
 }

@@ -15,7 +15,7 @@ import {
 import type { BindingEntry, ConfigPath, InstancesEntry, LoadedConfig } from './config.js';
 import { type Adapter, adaptersOf, type Discovery } from './manifest.js';
 import { type Place, type Problem, type ProblemCode, problemsError, showPlace, suggest } from './problems.js';
-import { resolvePaths, validate } from './schema.js';
+import { describe, resolvePaths, validate } from './schema.js';
 import { adapterSchema } from './schemas.js';
 
 /** One instance to be. */
@@ -44,13 +44,20 @@ export interface Requirement {
   readonly name: string | null;
   /** Keys of the instances that serve it. */
   readonly keys: readonly string[];
+  /** For `many`: adapters that could serve it, were it not for this. */
+  readonly failed: readonly { readonly name: string; readonly problem: Problem }[];
 }
 
 export interface Plan {
   /** By key. */
   readonly instances: ReadonlyMap<string, PlannedInstance>;
-  /** Why a capability that nothing serves is not served, and what to bind. */
-  explainMissing(capability: string, name?: string): Problem;
+  /**
+   * Why a capability that nothing serves is not served, and what to bind.
+   * @param id the capability with its major, where that was asked for
+   */
+  explainMissing(capability: string, name?: string, id?: string): Problem;
+  /** About adapters that were left out where every one there is was asked for. */
+  readonly warnings: readonly string[];
 }
 
 /** The contracts of this package. A plugin may bring others. */
@@ -74,30 +81,45 @@ export function makePlan(config: LoadedConfig, discovery: Discovery): Plan {
 class Planner implements Plan {
   readonly instances = new Map<string, PlannedInstance>();
   readonly problems: Problem[];
+  readonly warnings: string[] = [];
   readonly #adapters: ReadonlyMap<string, Adapter>;
   readonly #config: LoadedConfig;
   readonly #discovery: Discovery;
   /** Capabilities with a binding that is at fault: who requires them is not told a second time. */
   readonly #broken = new Set<string>();
+  /** Adapters that could serve a capability which no binding names, and why they cannot. */
+  readonly #unservable = new Map<string, { name: string; problem: Problem }[]>();
   /** Capabilities that are served without a binding, or why not; `null` while it is being found out. */
   readonly #unbound = new Map<string, Problem | null>();
 
   constructor(config: LoadedConfig, discovery: Discovery) {
     this.#config = config;
     this.#discovery = discovery;
-    this.problems = [...discovery.problems];
-    this.#adapters = adaptersOf(discovery.plugins);
+    const { adapters, problems } = adaptersOf(discovery.plugins);
+    this.#adapters = adapters;
+    this.problems = [...discovery.problems, ...problems];
 
     for (const [capability, entry] of Object.entries(config.value.bindings ?? {})) this.#bind(capability, entry);
     // Whatever has a single provider is served without a binding.
     for (const { manifest } of this.#adapters.values()) this.#serveUnbound(nameOf(manifest.provides));
     for (const [key, planned] of this.instances) {
-      this.instances.set(key, { ...planned, requires: this.#resolveRequires(planned, this.problems) });
+      const requires = this.#resolveRequires(planned, this.problems);
+      this.instances.set(key, { ...planned, requires });
+      for (const { name, problem } of requires.flatMap(({ failed }) => failed)) {
+        this.warnings.push(`${key} asks for every instance there is, and "${name}" is left out: ${problem.message}`);
+      }
     }
     if (this.problems.length === 0) this.problems.push(...this.#cycles());
   }
 
-  explainMissing(capability: string, name?: string): Problem {
+  explainMissing(capability: string, name?: string, id?: string): Problem {
+    const other = [...this.instances.values()].find(
+      (i) => i.capability === capability && i.adapter.manifest.provides !== id,
+    );
+    if (id !== undefined && other !== undefined) {
+      const message = `this host has ${other.adapter.manifest.provides}, asked was ${id}; use versions that agree`;
+      return { code: 'RC1111', place: null, message };
+    }
     const names = this.#namesOf(capability);
     if (names.length > 0) {
       const message =
@@ -136,8 +158,11 @@ class Planner implements Plan {
     const place = this.#config.place([...path, 'adapter']);
     const adapter = this.#adapters.get(binding.adapter);
     if (adapter === undefined || nameOf(adapter.manifest.provides) !== capability) {
-      this.#problem('RC1102', place, this.#noAdapter(binding.adapter, capability, adapter));
       this.#broken.add(capability);
+      const message = this.#noAdapter(binding.adapter, capability, adapter);
+      // A plugin that could not be read may have it, and is told of already; a slip is told all the same.
+      const told = adapter === undefined && this.#discovery.problems.length > 0 && !message.includes('Did you mean');
+      if (!told) this.#problem('RC1102', place, message);
       return;
     }
     const token = KNOWN_CAPABILITIES.find((known) => known.name === capability);
@@ -164,7 +189,9 @@ class Planner implements Plan {
       return `${asked}: it serves ${nameOf(other.manifest.provides)}.${this.#knownFor(id, capability)}`;
     const away = this.#discovery.missing.find(({ adapterIds }) => adapterIds.includes(id));
     if (away !== undefined) return `${asked}: plugin "${away.use}", which has it, ${away.reason}`;
-    return `${asked}.${this.#knownFor(id, capability)}`;
+    const unread = this.#discovery.missing.filter(({ adapterIds }) => adapterIds.length === 0);
+    const leftOut = unread.map(({ use, reason }) => ` Plugin "${use}" ${reason}`).join('');
+    return `${asked}.${this.#knownFor(id, capability)}${leftOut}`;
   }
 
   #knownFor(id: string, capability: string): string {
@@ -184,14 +211,13 @@ class Planner implements Plan {
     const value = structuredClone({ ...given });
     const schema = adapterSchema(manifest.config);
     try {
-      const problems = validate(schema, value).map(({ path, unknownKey, message }): Problem => {
+      const problems = validate(schema, value, describe).map(({ path, unknownKey, message }): Problem => {
         const text = `${label}.${message} (adapter ${manifest.id})`.replace('.the whole value', '');
         return unknownKey === null
           ? { code: 'RC1105', place: placeOf(path), message: text }
           : { code: 'RC1104', place: placeOf([...path, unknownKey], 'key'), message: text };
       });
-      resolvePaths(schema, value, this.#config.folder);
-      return { value, problems };
+      return { value: resolvePaths(schema, value, this.#config.folder), problems };
     } catch (error) {
       const message = `adapter ${manifest.id}: the manifest's config is not a valid JSON Schema: ${(error as Error).message}`;
       return { value, problems: [{ code: 'RC1107', place: null, message }] };
@@ -211,6 +237,8 @@ class Planner implements Plan {
       this.#unbound.set(capability, { code: 'RC1120', place: null, message });
       return;
     }
+    const unservable: { name: string; problem: Problem }[] = [];
+    this.#unservable.set(capability, unservable);
     for (const adapter of candidates) {
       const alone = candidates.length === 1;
       const planned = this.#instance(capability, alone ? 'default' : adapter.manifest.id, alone, adapter, null);
@@ -218,30 +246,40 @@ class Planner implements Plan {
       const problems = [...config.problems];
       this.#resolveRequires(planned, problems);
       const [problem] = problems;
-      if (problem === undefined) this.instances.set(planned.key, { ...planned, config: config.value });
-      else
-        this.#unbound.set(capability, {
-          ...problem,
-          message: `${capability} is not bound, and cannot be served as it stands: ${problem.message}`,
-        });
+      if (problem === undefined) {
+        this.instances.set(planned.key, { ...planned, config: config.value });
+        continue;
+      }
+      unservable.push({ name: planned.name, problem });
+      this.#unbound.set(capability, {
+        ...problem,
+        message: `${capability} is not bound, and cannot be served as it stands: ${problem.message}`,
+      });
     }
     if (this.#unbound.get(capability) === null) this.#unbound.set(capability, this.#nothingProvides(capability));
   }
 
   #resolveRequires(planned: PlannedInstance, problems: Problem[]): Requirement[] {
     return (planned.adapter.manifest.requires ?? []).map((text) => {
-      const [, capability = '', mark, name = null] = /^([^@?*#]+)(?:@\d+)?(\?|\*)?(?:#(.+))?$/.exec(text) ?? [];
+      const [, capability = '', major, mark, name = null] = /^([^@?*#]+)(@\d+)?(\?|\*)?(?:#(.+))?$/.exec(text) ?? [];
       const kind = mark === '*' ? 'many' : mark === '?' ? 'optional' : 'one';
+      const who = `${planned.key} (adapter ${planned.adapter.manifest.id}) requires ${text}`;
       this.#serveUnbound(capability, kind === 'many');
-      const keys = [...this.instances.values()]
-        .filter((other) => other.capability === capability && (kind === 'many' || this.#isNamed(other, name)))
-        .map(({ key }) => key);
-      if (kind === 'one' && keys.length === 0 && !this.#broken.has(capability)) {
+      const found = [...this.instances.values()].filter(
+        (other) => other.capability === capability && (kind === 'many' || this.#isNamed(other, name)),
+      );
+      const wrong = found.find(
+        ({ adapter }) => major !== undefined && adapter.manifest.provides !== capability + major,
+      );
+      if (wrong !== undefined) {
+        const message = `${who}: ${wrong.key} is ${wrong.adapter.manifest.provides}; use versions that agree`;
+        problems.push({ code: 'RC1111', place: planned.place, message });
+      } else if (kind === 'one' && found.length === 0 && !this.#broken.has(capability)) {
         const { code, message } = this.explainMissing(capability, name ?? undefined);
-        const who = `${planned.key} (adapter ${planned.adapter.manifest.id}) requires ${text}`;
         problems.push({ code, place: planned.place, message: `${who}: ${message}` });
       }
-      return { capability, kind, name, keys };
+      const failed = kind === 'many' ? (this.#unservable.get(capability) ?? []) : [];
+      return { capability, kind, name, keys: found.map(({ key }) => key), failed };
     });
   }
 
@@ -276,6 +314,14 @@ class Planner implements Plan {
   }
 
   #nothingProvides(capability: string): Problem {
+    const known = this.#knownCapabilities();
+    if (!known.includes(capability)) {
+      return {
+        code: 'RC1121',
+        place: null,
+        message: `there is no capability ${capability}.${suggest(capability, known)}`,
+      };
+    }
     const message = `nothing provides ${capability}; list a plugin with an adapter for it under "plugins" and name the adapter in bindings.${capability}.adapter`;
     return { code: 'RC1121', place: null, message };
   }

@@ -49,7 +49,9 @@ export type ProblemCode =
   /** An adapter asked its context for something that its manifest does not require. */
   | 'RC1304'
   /** Disposing took too long. */
-  | 'RC1305';
+  | 'RC1305'
+  /** A class has a constructor parameter that the container cannot inject. */
+  | 'RC1306';
 
 /** Where a value stands: a file with line and column (from 1), or the name of another source. */
 export interface Place {

@@ -1,11 +1,11 @@
 /** JSON Schema checks whose faults are sentences, through Ajv. */
 import { createRequire } from 'node:module';
-import { isAbsolute, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Ajv, ErrorObject, ValidateFunction } from 'ajv';
 import { show } from '../contracts/ids.js';
 import { PRECOMPILED } from './precompiled.js';
 import { suggest } from './problems.js';
-import { AJV_OPTIONS, type JsonSchema } from './schemas.js';
+import { AJV_OPTIONS, isSchema, type JsonSchema } from './schemas.js';
 
 /** What Ajv makes of a schema. */
 export type Validator = ValidateFunction;
@@ -21,11 +21,12 @@ export interface SchemaFault {
 
 /**
  * Checks `value`, an own copy: defaults are filled in.
+ * @param shown how a value that is at fault may stand in a message
  * @throws Error when the schema itself is not valid
  */
-export function validate(schema: JsonSchema, value: unknown): SchemaFault[] {
+export function validate(schema: JsonSchema, value: unknown, shown: (found: unknown) => string = show): SchemaFault[] {
   const check = PRECOMPILED.get(JSON.stringify(schema)) ?? compile(schema);
-  return check(value) ? [] : (check.errors ?? []).filter(({ keyword }) => keyword !== 'if').map(toFault);
+  return check(value) ? [] : (check.errors ?? []).filter(isOwnFault).map((error) => toFault(error, shown));
 }
 
 /** One for all, and none before it is needed: importing Ajv takes 30 ms, and compiling its own schema for schemas 30 more. */
@@ -42,19 +43,46 @@ function compile(schema: JsonSchema): Validator {
   }
 }
 
-/** Makes every string that the schema calls a path absolute, from `folder` on. In place, through nested objects. */
-export function resolvePaths(schema: JsonSchema, value: Record<string, unknown>, folder: string): void {
-  for (const [key, property] of Object.entries((schema.properties ?? {}) as Record<string, JsonSchema>)) {
-    const found = value[key];
-    if (typeof found === 'string' && property.format === 'path' && !isAbsolute(found)) {
-      value[key] = resolve(folder, found);
-    } else if (typeof found === 'object' && found !== null) {
-      resolvePaths(property, found as Record<string, unknown>, folder);
-    }
-  }
+/** A copy of `value` in which every string that the schema calls a path is absolute, from `folder` on. */
+export function resolvePaths<T>(schema: JsonSchema, value: T, folder: string): T {
+  return mapWith(schema, value, (own, found) =>
+    own.format === 'path' && typeof found === 'string' ? resolve(folder, found) : found,
+  );
 }
 
-function toFault({ instancePath, keyword, params, data, message, parentSchema }: ErrorObject): SchemaFault {
+/** A copy of `value` without what the schema marks as sensitive. */
+export function redact<T>(schema: JsonSchema, value: T): T {
+  return mapWith(schema, value, (own, found) => (own.sensitive === true ? '[redacted]' : found));
+}
+
+/** Applies `change` to each value that the schema describes by `properties`, `items` or `additionalProperties`. */
+function mapWith<T>(schema: JsonSchema, value: T, change: (schema: JsonSchema, value: unknown) => unknown): T {
+  const changed = change(schema, value);
+  const { items, additionalProperties: others } = schema;
+  if (Array.isArray(changed)) {
+    return (isSchema(items) ? changed.map((each) => mapWith(items, each, change)) : changed) as T;
+  }
+  if (typeof changed !== 'object' || changed === null) return changed as T;
+  const properties = (schema.properties ?? {}) as Record<string, JsonSchema>;
+  const entries = Object.entries(changed).map(([key, each]) => {
+    const own = Object.hasOwn(properties, key) ? properties[key] : others;
+    return [key, isSchema(own) ? mapWith(own, each, change) : each];
+  });
+  return Object.fromEntries(entries) as T;
+}
+
+/** What a setting is, without what it says: it may be a secret that was pasted into the wrong place. */
+export function describe(found: unknown): string {
+  return typeof found === 'string' ? `a text of ${found.length} characters` : show(found);
+}
+
+/** `if` and what stands under `propertyNames` say again what another fault says. */
+function isOwnFault({ keyword, propertyName }: ErrorObject): boolean {
+  return keyword !== 'if' && (keyword === 'propertyNames' || propertyName === undefined);
+}
+
+function toFault(error: ErrorObject, shown: (found: unknown) => string): SchemaFault {
+  const { instancePath, keyword, params, data, message, parentSchema } = error;
   // A JSON pointer: ~1 stands for a slash, ~0 for a tilde.
   const path = instancePath
     .split('/')
@@ -72,13 +100,13 @@ function toFault({ instancePath, keyword, params, data, message, parentSchema }:
     case 'required':
       return fault(`${at([params.missingProperty])} is missing`);
     case 'type':
-      return fault(`${at()} must be of type ${[params.type].flat().join(' or ')}, found ${show(data)}`);
+      return fault(`${at()} must be of type ${[params.type].flat().join(' or ')}, found ${shown(data)}`);
     case 'enum':
-      return fault(`${at()} must be one of ${params.allowedValues.map(show).join(', ')}, found ${show(data)}`);
+      return fault(`${at()} must be one of ${params.allowedValues.map(show).join(', ')}, found ${shown(data)}`);
     case 'const':
-      return fault(`${at()} must be ${show(params.allowedValue)}, found ${show(data)}`);
+      return fault(`${at()} must be ${show(params.allowedValue)}, found ${shown(data)}`);
     default:
-      return fault(`${at()} ${message}, found ${show(data)}`);
+      return fault(`${at()} ${message}, found ${shown(data)}`);
   }
 
   function fault(text: string): SchemaFault {

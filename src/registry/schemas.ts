@@ -2,6 +2,8 @@
  * The JSON Schemas of what people write, and how Ajv is to read them. Plain data that imports nothing: the build reads it
  * too, and compiles these schemas and the built-in adapters' ahead (see precompiled.ts).
  */
+import type { Options as AjvOptions } from 'ajv';
+
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 const BINDING = {
@@ -120,15 +122,39 @@ export const MANIFEST_SCHEMA: JsonSchema = {
 
 /** An adapter's configuration, of which the manifest's `config` says the rest. */
 export function adapterSchema(config: JsonSchema | undefined): JsonSchema {
-  return { type: 'object', additionalProperties: false, ...config };
+  return closed({ type: 'object', additionalProperties: false, ...config });
 }
 
-/** Defaults are filled into the value that is checked. */
-export const AJV_OPTIONS = {
+/** A schema that refuses unknown keys in every object whose keys it describes, unless it says otherwise. */
+function closed({ $schema: _dialect, ...schema }: JsonSchema): JsonSchema {
+  const { properties, items } = schema;
+  return {
+    ...(isSchema(properties) && { additionalProperties: false }),
+    ...schema,
+    ...(isSchema(items) && { items: closed(items) }),
+    ...(isSchema(properties) && {
+      properties: Object.fromEntries(
+        Object.entries(properties).map(([key, own]) => [key, isSchema(own) ? closed(own) : own]),
+      ),
+    }),
+  };
+}
+
+export function isSchema(value: unknown): value is JsonSchema {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/**
+ * Defaults are filled into the value that is checked. A keyword or format that nobody knows is refused: it is a slip of
+ * the author's, and would check nothing.
+ */
+export const AJV_OPTIONS: AjvOptions = {
   allErrors: true,
   verbose: true,
   useDefaults: true,
   strict: false,
+  strictSchema: true,
   logger: false,
+  keywords: ['sensitive'],
   formats: { path: true },
-} as const;
+};

@@ -124,8 +124,18 @@ describe('checked', () => {
   test('done twice is done once, whoever does it', () => {
     const box = checked(Box, new PrivateBox(), TRAITS);
     expect(checked(Box, box, { adapter: 'other' })).toBe(box);
-    const brandedElsewhere = { ...new PrivateBox(), [Symbol.for('rollout-cloud/checked')]: Box.key };
-    expect(checked(Box, brandedElsewhere as never, TRAITS)).toBe(brandedElsewhere);
+  });
+
+  test('what is derived from a checked one is not checked itself, and changes nothing of it', async () => {
+    const inner = checked(Box, new PrivateBox(), TRAITS);
+    const derived = Object.create(inner) as Box;
+    derived.get = async (name) => `outer ${await inner.get(name)}`;
+    const outer = checked(Box, derived, TRAITS);
+    expect(outer).not.toBe(derived);
+    expect(await outer.get(' a ')).toBe('outer a private');
+    expect(await inner.get(' a ')).toBe('a private');
+    const wrapped = new Proxy(inner, {});
+    expect(checked(Box, wrapped, TRAITS)).not.toBe(wrapped);
   });
 
   test('an implementation of two contracts gets both doors', async () => {

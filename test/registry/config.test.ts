@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { Storage } from '../../src/contracts/index.js';
 import { createHost } from '../../src/registry/index.js';
 import { Workspace } from '../support/workspace.js';
 
@@ -46,7 +47,7 @@ describe('a plugins.json that is not right is refused with file, line and column
       '{\n  "bindings": {',
       'RC1002 plugins.json:2:16 this is not JSON (comments are allowed): CloseBraceExpected',
     ],
-    ['not an object', '[1]', 'RC1004 plugins.json:1:1 the whole value must be of type object, found object'],
+    ['not an object', '[1]', 'RC1004 plugins.json:1:1 the whole value must be of type object, found an array'],
     [
       'an unknown key',
       '{\n  "binding": {}\n}',
@@ -134,7 +135,7 @@ describe('what a later version will do is refused by name, never ignored', () =>
     [
       'an interpolation',
       '{ "bindings": { "Storage": { "adapter": "local.sqlite", "config": { "path": "${env:X}" } } } }',
-      'RC1005 plugins.json:1:77 ${env:…} in "${env:X}": not supported',
+      'RC1005 plugins.json:1:77 ${env:…}: not supported',
     ],
     [
       'a secret reference',
@@ -198,15 +199,47 @@ describe('set puts single values on top', () => {
         'bindings.Storage': null,
       },
     });
-    expect(host.has({ name: 'Storage', id: 'Storage@1' } as never)).toBe(false);
+    expect(host.has(Storage)).toBe(false);
     expect(host.bindings().find(({ capability }) => capability === 'SecretStore')?.config).toEqual({
       allowlist: ['A'],
     });
   });
 
+  test('what it was set into keeps its place in the file', async () => {
+    const slip = '{\n "bindings": { "Storage": { "adaptr": "local.sqlite" } } }';
+    expect(await problems(slip, { set: { 'bindings.Storage.config.path': 'x' } })).toEqual([
+      expect.stringContaining('RC1004 plugins.json:2:27 bindings.Storage.adapter is missing'),
+      expect.stringContaining('RC1003 plugins.json:2:29 bindings.Storage.adaptr: unknown key'),
+    ]);
+  });
+
+  test('an instance may be named as something of a later version is', async () => {
+    const instances = { require: { adapter: 'local.memory' }, replace: { adapter: 'local.memory' } };
+    const host = await space.host({ bindings: { Storage: { instances } } });
+    expect(host.has(Storage, 'require')).toBe(true);
+  });
+
   test('no path reaches the prototype of all objects', async () => {
     await problems(config, { set: { '__proto__.polluted': 'yes' } }).catch(() => []);
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+  });
+});
+
+describe('the options of createHost', () => {
+  test.each([
+    ['a path instead of options', './nope.json', 'options must be an object, found "./nope.json"'],
+    ['null', null, 'options must be an object, found null'],
+    ['a slip', { confg: 'x' }, 'unknown option "confg"; known are config, set, logger, importModule'],
+    ['a profile', { profile: 'test' }, 'RC1005 profile: not supported by this version'],
+    ['a number as configuration', { config: 42 }, 'options.config must be a path or an object, found 42'],
+    ['null as configuration', { config: null }, 'options.config must be a path or an object, found null'],
+    ['a web address', { config: new URL('https://example.com/x') }, 'options.config must be a file'],
+    ['a function inside', { config: { plugins: [() => {}] } }, 'RC1004 config the configuration has to be plain data'],
+    ['set as text', { config: {}, set: 'a=b' }, 'options.set must be an object, found "a=b"'],
+    ['half a logger', { config: {}, logger: { warn() {} } }, 'options.logger.debug must be a function'],
+    ['an import that is none', { config: {}, importModule: 'x' }, 'options.importModule must be a function'],
+  ])('%s is refused', async (_, options, message) => {
+    await expect(createHost(options as never)).rejects.toThrow(message);
   });
 });
 

@@ -135,6 +135,45 @@ describe('asking for a capability', () => {
   });
 });
 
+describe('what is asked for in a wrong way', () => {
+  test.each([
+    ['its name', 'Queue'],
+    ['its key', Queue.key],
+    ['nothing', undefined],
+  ])('a capability by %s', async (_, asked) => {
+    const host = await createHost({ config: {} });
+    for (const call of [() => host.get(asked as never), () => host.getAll(asked as never)]) {
+      await expect(call()).rejects.toThrow('capability must be a capability itself, as in host.get(Queue)');
+    }
+  });
+
+  test('another major than the host has', async () => {
+    const host = await createHost({ config: {} });
+    await expect(host.get(capability('SecretStore', { major: 2 }))).rejects.toMatchObject({
+      code: 'RC1111',
+      message: 'RC1111 this host has SecretStore@1, asked was SecretStore@2; use versions that agree',
+    });
+  });
+
+  test('no class to make', async () => {
+    const host = await createHost({ config: {} });
+    await expect(host.make((() => 1) as never)).rejects.toThrow('Class must be a class');
+  });
+});
+
+describe('the door of a capability that a plugin brings', () => {
+  test('stands before it for whoever asks, once', async () => {
+    const Vault = capability<{ open(n: number): Promise<number> }>('acme.vault/Vault', {
+      major: 1,
+      door: (impl) => ({ open: async (n) => impl.open(Math.abs(n)) }),
+    });
+    const host = await vaultHost('return { open: async (n) => n };', { provides: 'acme.vault/Vault@1' }, {});
+    expect(await (await host.get(Vault)).open(-3)).toBe(3);
+    expect(await host.get(Vault)).toBe(await host.get(Vault));
+    expect(await host.getAll(Vault)).toEqual([await host.get(Vault)]);
+  });
+});
+
 describe('configuration of an adapter', () => {
   const SCHEMA = {
     required: ['url'],
@@ -171,6 +210,41 @@ describe('configuration of an adapter', () => {
     await expect(vaultHost('', { config: SCHEMA }, bind(config))).rejects.toThrow(
       expected.replace('<space>', space.folder),
     );
+  });
+
+  test('paths in lists and maps are absolute, and nested objects refuse unknown keys', async () => {
+    const path = { type: 'string', format: 'path' };
+    const config = {
+      $schema: 'https://json-schema.org/draft/2020-12/schema',
+      properties: {
+        roots: { type: 'array', items: path },
+        map: { type: 'object', additionalProperties: path },
+        tls: { type: 'object', properties: { ca: path } },
+        open: { type: 'object', properties: {}, additionalProperties: true },
+      },
+    };
+    const given = { roots: ['a', '/b'], map: { x: 'c' }, tls: { ca: 'd' }, open: { any: 1 } };
+    const host = await vaultHost('return naming(ctx);', { config }, bind(given));
+    expect(host.bindings()[0]?.config).toEqual({
+      roots: [space.path('a'), '/b'],
+      map: { x: space.path('c') },
+      tls: { ca: space.path('d') },
+      open: { any: 1 },
+    });
+    await expect(vaultHost('', { config }, bind({ tls: { caa: 'x' } }))).rejects.toThrow(
+      'bindings.SecretStore.config.tls.caa: unknown key. Did you mean "ca"?',
+    );
+  });
+
+  test('what it says is in no message, and what is sensitive is not shown', async () => {
+    const token = { type: 'string', pattern: '^tok_', sensitive: true };
+    const config = { properties: { token, list: { type: 'array' } } };
+    const slip = vaultHost('', { config }, bind({ token: 's3cr3t', list: 'hf_s3cr3t' }));
+    await expect(slip).rejects.toThrow('config.list must be of type array, found a text of 9 characters');
+    await expect(slip).rejects.not.toThrow('s3cr3t');
+    const host = await vaultHost('return naming(ctx);', { config }, bind({ token: 'tok_1' }));
+    expect(host.bindings()[0]?.config).toEqual({ token: '[redacted]' });
+    expect(((await host.get(SecretStore)) as unknown as { config: unknown }).config).toEqual({ token: 'tok_1' });
   });
 
   test('an adapter without a schema takes no configuration', async () => {
@@ -244,6 +318,35 @@ describe('activation', () => {
     expect(space.log).toEqual(['activating', 'released b', 'released a', 'activating']);
   });
 
+  test('what a factory owned is released although its refused result cannot be closed', async () => {
+    const host = await vaultHost(`
+      ctx.own('a', () => log('released'));
+      return { get() {}, close: () => { throw new Error('cannot'); } };`);
+    await expect(host.get(SecretStore)).rejects.toThrow('has no put()');
+    expect(space.log).toEqual(['released']);
+  });
+
+  test('its signal is aborted before the instance is disposed', async () => {
+    const host = await vaultHost(`
+      ctx.signal.addEventListener('abort', () => log('aborted'));
+      return { ${SECRETS}, close: () => log('closed') };`);
+    await host.get(SecretStore);
+    await host.stop();
+    expect(space.log).toEqual(['aborted', 'closed']);
+  });
+
+  test('has tells whether an optional requirement can be met', async () => {
+    const use = space.plugin({
+      id: 'acme.vault',
+      adapters: [{ ...ADAPTER, requires: ['Storage?', 'ObjectStore?'] }],
+      code: `${NAMING_STORE} export default definePlugin({ adapters: { 'acme.vault': (ctx) => {
+        log([ctx.has(Storage), ctx.has(ObjectStore)].join()); return naming(ctx); } } });`,
+    });
+    const bindings = { SecretStore: { adapter: 'acme.vault' } };
+    await (await space.host({ plugins: [use, 'rollout.cloud-local'], bindings })).get(SecretStore);
+    expect(space.log).toEqual(['false,true']);
+  });
+
   test('one that takes too long is ended, its signal aborted, and its late result disposed', async () => {
     const host = await vaultHost(
       `ctx.signal.addEventListener('abort', () => log('aborted ' + ctx.signal.reason.code));
@@ -290,6 +393,7 @@ describe('activation', () => {
       adapters: [
         { id: 'good', provides: 'GpuEnumerator@1' },
         { id: 'bad', provides: 'GpuEnumerator@1' },
+        { id: 'unset', provides: 'GpuEnumerator@1', config: { required: ['lib'], properties: { lib: {} } } },
         { id: 'hint', provides: 'ComputeHint@1', requires: ['GpuEnumerator*'] },
       ],
       code: `export default definePlugin({ adapters: {
@@ -297,14 +401,22 @@ describe('activation', () => {
         bad: () => { throw new Error('no driver'); },
         hint: async (ctx) => {
           const all = await ctx.getAll(GpuEnumerator);
-          log(all.length + ' ' + all.failed.map(({ name, error }) => name + ': ' + error.message).join());
+          for (const { name, error } of all.failed) log(name + ': ' + error.message);
+          log(all.length);
           return { inventory: async () => ({}), preemptionSignal: async () => null };
         },
       } });`,
     });
     const host = await space.host({ plugins: [use] });
     await host.get(ComputeHint);
-    expect(space.log).toEqual(['1 bad: RC1303 activation of GpuEnumerator#bad (adapter bad) failed: no driver']);
+    expect(space.log).toEqual([
+      'unset: RC1105 bindings.GpuEnumerator.config.lib is missing (adapter unset)',
+      'bad: RC1303 activation of GpuEnumerator#bad (adapter bad) failed: no driver',
+      1,
+    ]);
+    expect(host.warnings).toEqual([
+      expect.stringContaining('"unset" is left out: bindings.GpuEnumerator.config.lib is missing'),
+    ]);
   });
 });
 
@@ -317,6 +429,29 @@ describe('the plan', () => {
           `RC1121 ${space.folder}/plugins.json:7:18 Queue#default \\(adapter x.queue\\) requires SecretStore#db: nothing provides SecretStore`,
       ),
     );
+  });
+
+  test('a requirement of another major, or of a capability that is none, is told', async () => {
+    const bindings = { Queue: { adapter: 'x.queue' } };
+    const old = chain(
+      { id: 'x.queue', provides: 'Queue@1', requires: ['Storage@9'] },
+      { id: 'x.storage', provides: 'Storage@1' },
+    );
+    await expect(space.host({ plugins: [old], bindings })).rejects.toThrow(
+      /RC1111 .*requires Storage@9: Storage#default is Storage@1; use versions that agree/,
+    );
+    const slip = chain({ id: 'x.queue', provides: 'Queue@1', requires: ['Storag'] });
+    await expect(space.host({ plugins: [slip], bindings })).rejects.toThrow(
+      /there is no capability Storag\. Did you mean "Storage"\?/,
+    );
+  });
+
+  test('a binding that is at fault is told once, not again for who requires it', async () => {
+    const bindings = { Storage: { adapter: 'local.sqlit' }, Queue: { adapter: 'local.in-mem' } };
+    await expect(space.host({ bindings })).rejects.toMatchObject({
+      code: 'RC1102',
+      message: expect.not.stringContaining('\n'),
+    });
   });
 
   test('a circle is told with its path and places, before anything runs', async () => {
@@ -479,6 +614,31 @@ describe('constructor injection', () => {
       message: expect.stringMatching(
         /^cannot construct Needs: RC1121 nothing provides BlockStore; .*bindings.BlockStore.adapter/,
       ),
+    });
+  });
+
+  test('an instance of a wrong name is told as such, the default notwithstanding', async () => {
+    class Wrong {
+      constructor(@inject(SecretStore.key) @named('othr') readonly secrets: SecretStore) {}
+    }
+    const host = await vaultHost('return naming(ctx);', {}, TWO);
+    await expect(host.make(Wrong)).rejects.toMatchObject({
+      code: 'RC1122',
+      message:
+        'cannot construct Wrong: RC1122 SecretStore has no instance "othr". Did you mean "other"? Known: main, other.',
+    });
+  });
+
+  test('a token where its key belongs is told', async () => {
+    class Token {
+      constructor(readonly secrets: SecretStore) {}
+    }
+    inject(SecretStore as never)(Token, undefined, 0);
+    const host = await vaultHost('return naming(ctx);');
+    await expect(host.make(Token)).rejects.toMatchObject({
+      code: 'RC1306',
+      message:
+        'cannot construct Token: RC1306 a parameter is marked with a capability; write its key: @inject(Queue.key)',
     });
   });
 

@@ -67,7 +67,9 @@ describe('where plugins are found', () => {
     expect(await problem({ plugins: ['@acme/rollout-aws'] })).toMatch(
       /^RC1106 <space>\/plugins.json:3:5 plugin "@acme\/rollout-aws" is not installed \(looked from <space>\). Run: npm i @acme\/rollout-aws. Built in: rollout.cloud-local. Mark it "optional": true/,
     );
-    expect(await problem({ plugins: ['rollout.cloud-locl'] })).toContain('Did you mean "rollout.cloud-local"?');
+    const slip = await problem({ plugins: ['rollout.cloud-locl'] });
+    expect(slip).toContain('Did you mean "rollout.cloud-local"?');
+    expect(slip).not.toContain('npm i');
   });
 
   test('a folder that is not there, and one without a manifest', async () => {
@@ -102,6 +104,25 @@ describe('manifests', () => {
       'a capability without its major',
       { contributes: { adapters: [{ id: 'a', provides: 'Queue' }] } },
       /contributes.adapters.0.provides must match/,
+    ],
+    [
+      'a main that is not there',
+      { main: './none.mjs' },
+      /RC1107 .*main ".\/none.mjs" is not there; build the plugin first/,
+    ],
+    [
+      'several faults, all told',
+      { id: 'Acme', version: 1 },
+      /plugin.json: id must match pattern .*; version must be of type string, found 1/,
+    ],
+    [
+      'a format that nobody knows',
+      {
+        contributes: {
+          adapters: [{ ...VAULT.adapters[0], config: { properties: { a: { type: 'string', format: 'uri' } } } }],
+        },
+      },
+      /RC1107 .*unknown format "uri"/,
     ],
     [
       'a main outside the folder',
@@ -140,6 +161,37 @@ describe('manifests', () => {
     expect(await problem({ plugins: [use, other] })).toContain(
       'RC1113 plugins "acme.vault" and "other.vault" both have an adapter "acme.vault"',
     );
+  });
+});
+
+describe('what a missing plugin is the cause of is not told as more', () => {
+  test('bindings that a plugin would have served, which could not be read', async () => {
+    expect((await problem({ plugins: ['./none'], bindings: BOUND })).split('\n')).toEqual([
+      expect.stringContaining('RC1106'),
+    ]);
+    const misspelled = {
+      plugins: ['rollout.cloud-local', './none'],
+      bindings: { SecretStore: { adapter: 'local.enf' } },
+    };
+    expect((await problem(misspelled)).split('\n')).toEqual([
+      expect.stringContaining('RC1106'),
+      expect.stringContaining('RC1102'),
+    ]);
+  });
+
+  test('a folder without ./ is told how to write it, and nobody is sent to install it', async () => {
+    space.plugin(VAULT);
+    const message = await problem({ plugins: ['plugins/acme.vault'] });
+    expect(message).toContain('A folder is written "./plugins/acme.vault".');
+    expect(message).not.toContain('npm i');
+    expect(await problem({ plugins: ['some/thing'] })).not.toContain('npm i');
+  });
+
+  test('an optional one that is left out is named where a binding needs it, and warned of', async () => {
+    expect(await problem({ plugins: [{ use: './gone', optional: true }], bindings: BOUND })).toMatch(
+      /no adapter "acme.vault" for SecretStore\..* Plugin ".\/gone" is not available: .*there is no folder/,
+    );
+    expect(space.logged).toEqual([expect.stringContaining('warn optional plugin "./gone" is left out')]);
   });
 });
 
@@ -197,10 +249,16 @@ describe('loading', () => {
     });
   });
 
-  test('a module whose main is not there', async () => {
-    const use = space.plugin({ ...VAULT, manifest: { main: './none.mjs' } });
-    const host = await space.host({ plugins: [use], bindings: BOUND });
-    await expect(host.get(SecretStore)).rejects.toMatchObject({ code: 'RC1301' });
+  test('an activate that fails is told by RC1301, and tried again', async () => {
+    const code = `${NAMING_STORE} let calls = 0; export default definePlugin({
+      activate: () => { if (calls++ === 0) throw new TypeError('boom'); }, adapters: { 'acme.vault': naming } });`;
+    const host = await space.host({ plugins: [space.plugin({ ...VAULT, code })], bindings: BOUND });
+    await expect(host.get(SecretStore)).rejects.toMatchObject({
+      kind: 'PluginContract',
+      code: 'RC1301',
+      message: 'RC1301 plugin acme.vault: its activate() failed: boom',
+    });
+    await expect(host.get(SecretStore)).resolves.toBeDefined();
   });
 
   test('activate runs once before the first factory, deactivate once after the last instance is disposed', async () => {

@@ -7,6 +7,7 @@
  * from here; none of them can make `inventory()` fail.
  */
 import { hostname, release } from 'node:os';
+import * as check from '../../contracts/arguments.js';
 import type { ComputeHint, ComputeInventory } from '../../contracts/compute-hint.js';
 import { FatalError } from '../../contracts/errors.js';
 import { show } from '../../contracts/ids.js';
@@ -61,7 +62,8 @@ export class LinuxComputeHint implements ComputeHint {
   readonly #gpuTimeoutMs: number;
   readonly #systemInformation: OpenSystemInformation;
 
-  constructor(options: LinuxComputeHintOptions = {}) {
+  constructor(given: LinuxComputeHintOptions = {}) {
+    const options = check.known('options', given, ['root', 'enumerators', 'gpuTimeoutMs', 'systemInformation']);
     this.#files = new KernelFiles(options.root ?? '/');
     this.#enumerators = options.enumerators ?? [];
     this.#gpuTimeoutMs = options.gpuTimeoutMs ?? 15_000;

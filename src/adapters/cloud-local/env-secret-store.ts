@@ -5,6 +5,7 @@
  * that is set while the process runs is seen by the next `get`. Read-only by design: a process cannot set what its
  * children and its next start will see. No error, and no print of the store, carries a secret's text.
  */
+import * as check from '../../contracts/arguments.js';
 import { FatalError, RecoverableError } from '../../contracts/errors.js';
 import { show } from '../../contracts/ids.js';
 import { checked, SecretStore, SecretValue } from '../../contracts/index.js';
@@ -12,30 +13,38 @@ import { checked, SecretStore, SecretValue } from '../../contracts/index.js';
 export interface EnvSecretStoreOptions {
   /** The environment to read. Default: `process.env`, as it is at each call. */
   readonly env?: NodeJS.ProcessEnv;
+  /** Where the allowlist is written, for messages. Default: where the only store of a plugins.json has it. */
+  readonly allowlistPlace?: string;
 }
-
-/** Where the allowlist of a host's store stands; quoted in messages. */
-const ALLOWLIST = 'plugins.json: bindings.SecretStore.config.allowlist';
 
 export class EnvSecretStore implements SecretStore {
   readonly #allowed: ReadonlySet<string>;
   readonly #env: NodeJS.ProcessEnv | undefined;
+  readonly #place: string;
 
   /**
    * @param allowlist names that may be read, without the prefix `ROLLOUT_SECRET_`; copied
    * @throws FatalError ConfigInvalid when a name could not be an environment variable's
    */
   constructor(allowlist: readonly string[], options: EnvSecretStoreOptions = {}) {
+    const { env, allowlistPlace: place = 'plugins.json: bindings.SecretStore.config.allowlist' } = check.known(
+      'options',
+      options,
+      ['env', 'allowlistPlace'],
+    );
     if (!Array.isArray(allowlist)) {
       throw new FatalError(
         'ConfigInvalid',
-        `the allowlist must be an array of names, found ${typeof allowlist} (${ALLOWLIST})`,
+        `the allowlist must be an array of names, found ${typeof allowlist} (${place})`,
       );
     }
     const names = [...allowlist];
-    names.forEach(refuseUnlessVariable);
+    names.forEach((name, index) => {
+      refuseUnlessVariable(name, index, place);
+    });
     this.#allowed = new Set(names);
-    this.#env = options.env;
+    this.#env = env;
+    this.#place = place;
     // biome-ignore lint/correctness/noConstructorReturn: `new` must give the contract's argument checks, as openers do.
     return checked(SecretStore, this, { adapter: 'local.env' });
   }
@@ -43,7 +52,7 @@ export class EnvSecretStore implements SecretStore {
   async get(name: string): Promise<SecretValue> {
     const variable = variableOf(name);
     if (!this.#allowed.has(name)) {
-      throw new FatalError('ConfigInvalid', `secret ${show(name)} not in allowlist (${ALLOWLIST})`, {
+      throw new FatalError('ConfigInvalid', `secret ${show(name)} not in allowlist (${this.#place})`, {
         code: 'SECRET_NOT_ALLOWED',
         context: { name },
       });
@@ -76,12 +85,12 @@ export class EnvSecretStore implements SecretStore {
 /** The most UTF-16 units of a name: what the contract lets `get` be asked for. */
 const NAME_LENGTH_MAX = 512;
 
-function refuseUnlessVariable(name: unknown, index: number): void {
+function refuseUnlessVariable(name: unknown, index: number, place: string): void {
   const fits = typeof name === 'string' && name.length <= NAME_LENGTH_MAX && /^[^=\0\p{Surrogate}]+$/u.test(name);
   if (fits) return;
   throw new FatalError(
     'ConfigInvalid',
-    `allowlist[${index}] must be a name of 1 to ${NAME_LENGTH_MAX} characters without "=" and NUL, found ${found(name)} (${ALLOWLIST})`,
+    `allowlist[${index}] must be a name of 1 to ${NAME_LENGTH_MAX} characters without "=" and NUL, found ${found(name)} (${place})`,
     { context: { index } },
   );
 }

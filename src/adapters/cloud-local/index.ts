@@ -17,7 +17,7 @@ export type { EnvSecretStoreOptions } from './env-secret-store.js';
 export type { InMemQueueOptions } from './in-mem-queue.js';
 export { type Blake3Engine, blake3Engine } from './object-store/blake3.js';
 export type { IoMode } from './object-store/in-place.js';
-export type { Durability } from './object-store/publish.js';
+export type { Durability } from './object-store/layout.js';
 export type { FsObjectStoreOptions } from './object-store.js';
 export type { SqliteStorageOptions } from './sqlite-storage.js';
 export { EnvSecretStore, FsObjectStore, InMemQueue, MemoryStorage, SqliteStorage };
@@ -27,8 +27,13 @@ export default definePlugin({
     'local.fs': ({ config: { root, ...options } }) => FsObjectStore.open(root, options),
     'local.sqlite': ({ config: { path, ...options } }) => SqliteStorage.open(path, options),
     'local.memory': () => MemoryStorage.open(),
-    'local.in-mem': async ({ config, get }) => InMemQueue.open(await get(Storage), config),
-    'local.env': ({ config: { allowlist } }) => new EnvSecretStore(allowlist),
+    // Instances are queues of their own without being told so twice; the one of the short form has no name.
+    'local.in-mem': async ({ config, name, get }) =>
+      InMemQueue.open(await get(Storage), { ...(name !== 'default' && { name }), ...config }),
+    'local.env': ({ config: { allowlist }, name }) => {
+      const allowlistPlace = `plugins.json: bindings.SecretStore.instances.${name}.config.allowlist`;
+      return new EnvSecretStore(allowlist, name === 'default' ? {} : { allowlistPlace });
+    },
     // Asked for at each inventory, not once: an enumerator that failed is tried again, and none is loaded before.
     'local.compute': ({ config, getAll }) => openComputeHint({ ...config, enumerators: () => getAll(GpuEnumerator) }),
   },

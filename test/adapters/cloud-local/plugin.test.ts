@@ -1,4 +1,5 @@
 /** The built-in plugin as an application gets it: through a host, from plugins.json. */
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { inject } from 'inversify';
 import { IN_MEM_QUEUE_FEATURES } from '../../../src/adapters/cloud-local/in-mem-queue.js';
@@ -9,9 +10,12 @@ import {
   MemoryStorage,
   SqliteStorage,
 } from '../../../src/adapters/cloud-local/index.js';
-import manifest from '../../../src/adapters/cloud-local/plugin.json' with { type: 'json' };
 import { ComputeHint, ObjectStore, Queue, SecretStore, Storage } from '../../../src/contracts/index.js';
 import { Workspace } from '../../support/workspace.js';
+
+const manifest = JSON.parse(
+  readFileSync(new URL('../../../src/adapters/cloud-local/plugin.json', import.meta.url), 'utf8'),
+) as { contributes: { adapters: { id: string; features?: string[] }[] } };
 
 let space: Workspace;
 beforeEach(() => {
@@ -60,6 +64,22 @@ test('what was enqueued is there for the next host, and what was acked is not', 
   const again = await (await space.host({ bindings: BINDINGS })).get(Queue);
   const left = [await again.dequeue(), await again.dequeue(), await again.dequeue()];
   expect(left.map((item) => item && Buffer.from(item.payload).toString())).toEqual(['b', 'c', null]);
+});
+
+test('instances of local.in-mem are queues of their own, and a secret store names its own place', async () => {
+  const host = await space.host({
+    bindings: {
+      Storage: { adapter: 'local.memory' },
+      Queue: { instances: { default: { adapter: 'local.in-mem' }, mail: { adapter: 'local.in-mem' } } },
+      SecretStore: { instances: { vault: { adapter: 'local.env' } } },
+    },
+  });
+  await (await host.get(Queue, 'mail')).enqueue(Buffer.from('x'));
+  expect((await (await host.get(Queue)).stats()).pending).toBe(0);
+  expect((await (await host.get(Queue, 'mail')).stats()).pending).toBe(1);
+  await expect((await host.get(SecretStore)).get('x')).rejects.toThrow(
+    'secret "x" not in allowlist (plugins.json: bindings.SecretStore.instances.vault.config.allowlist)',
+  );
 });
 
 test('a backend is swapped by its binding alone', async () => {
