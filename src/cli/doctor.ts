@@ -2,9 +2,11 @@
  * `doctor`: probes every bound capability with a real round trip. One line each, and what to do about a failure; one
  * that fails or hangs does not stop the others.
  *
- * Probes leave nothing behind and touch nothing of the user's: Storage is written in the namespace `rollout_doctor`, the
- * object store gets a random object that is deleted again, and each Queue is probed on a queue of the doctor's own, made
- * from the instance's adapter and configuration with another name.
+ * Probes touch nothing of the user's and take away again what they store: Storage is written in the namespace
+ * `rollout_doctor`, the object store gets a random object that is deleted again, and each Queue is probed on a queue of
+ * the doctor's own, made from the instance's adapter and configuration with another name. What stays is what adapters
+ * make on activation: a database and folders, and beside a database the lock file of each queue, the doctor's included
+ * (`rollout.db.queue.rollout_doctor_0.lock`). Lock files are never unlinked: another process may hold one by then.
  */
 import { inspect } from 'node:util';
 import type { Command } from 'commander';

@@ -32,7 +32,7 @@ export interface ScanOptions {
   readonly prefix: StoragePrefix;
   /** At most this many entries. Default: all. */
   readonly limit?: number;
-  /** Only keys after this one, which need not exist. For resuming. */
+  /** Only keys after this one, which need not exist, in the prefix's namespace. For resuming. */
   readonly after?: StorageKey;
 }
 
@@ -122,11 +122,12 @@ export const Storage = capability<Storage>('Storage', {
     scan: iterable((options) => {
       const { prefix, limit, after } = check.options('options', options) as ScanOptions;
       if (limit !== undefined) check.integer('options.limit', limit, 0);
-      return impl.scan({
-        prefix: path('options.prefix', prefix, 0),
-        limit,
-        after: after === undefined ? undefined : storageKey('options.after', after),
-      });
+      const within = path('options.prefix', prefix, 0);
+      const start = after === undefined ? undefined : storageKey('options.after', after);
+      if (start !== undefined && start.namespace !== within.namespace) {
+        throw check.invalid('options.after.namespace', 'that of the prefix', start.namespace);
+      }
+      return impl.scan({ prefix: within, limit, after: start });
     }),
     begin: synchronous(() => checkedTxn(impl.begin())),
     watch: iterable((prefix, options) => {

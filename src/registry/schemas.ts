@@ -2,8 +2,6 @@
  * The JSON Schemas of what people write, and how Ajv is to read them. Plain data that imports nothing: the build reads it
  * too, and compiles these schemas and the built-in adapters' ahead (see precompiled.ts).
  */
-import type { Options as AjvOptions } from 'ajv';
-
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 const BINDING = {
@@ -148,13 +146,13 @@ export function isSchema(value: unknown): value is JsonSchema {
  * Defaults are filled into the value that is checked. A keyword or format that nobody knows is refused: it is a slip of
  * the author's, and would check nothing.
  */
-export const AJV_OPTIONS: AjvOptions = {
+export const AJV_OPTIONS = {
   allErrors: true,
   verbose: true,
   useDefaults: true,
   strict: false,
   strictSchema: true,
-  logger: false,
+  logger: false as const,
   keywords: ['sensitive'],
-  formats: { path: true },
+  formats: { path: true as const },
 };

@@ -73,7 +73,7 @@ describe('a healthy configuration', () => {
     expect(Object.keys(findings)).toHaveLength(5);
   });
 
-  test('leaves nothing behind and takes no item of the user’s', async () => {
+  test('leaves no item, object or value behind and takes no item of the user’s', async () => {
     const host = () => createHost({ config: place.path('plugins.json'), importModule });
     const before = await host();
     await (await before.get(Queue)).enqueue(Buffer.from('mine'));

@@ -1,12 +1,12 @@
 /** `tour` as the program that users start: killed, interrupted, started twice. */
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, linkSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Ledger } from '../../src/cli/tour/ledger.js';
-import { Storage } from '../../src/contracts/index.js';
+import { Queue, Storage } from '../../src/contracts/index.js';
 import { createHost } from '../../src/registry/index.js';
 import { importModule } from '../support/import-module.js';
 import { ended, LOCAL, Place } from './support.js';
@@ -52,7 +52,10 @@ async function underWay(child: ChildProcess, count = 1): Promise<void> {
   while ((!existsSync(folder) || stored().length < count) && child.exitCode === null) await sleep(5);
 }
 
-/** An object store that takes its time, and a machine that says nothing of itself until there is a file `go`. */
+/**
+ * An object store that takes its time, and a machine that says nothing of itself until there is a file `go`: asked for
+ * when all files are done, it leaves `go.asked`.
+ */
 const SLOW_PLUGIN = `
   import { createHash } from 'node:crypto';
   import { existsSync, mkdirSync } from 'node:fs';
@@ -78,6 +81,7 @@ const SLOW_PLUGIN = `
   };
   const waiting = ({ config: { go } }) => ({
     inventory: async () => {
+      await writeFile(go + '.asked', '');
       while (!existsSync(go)) await sleep(5);
       throw new Error('no machine');
     },
@@ -194,6 +198,40 @@ test('a second tour at the same time is refused, naming the process of the first
   expect(second.stderr).toContain('rollout-cloud tour');
   place.write('go', '');
   expect((await result).code).toBe(0);
+}, 60_000);
+
+test('hard links of its own files are passed over: opened and closed, they would cost a running Storage its locks', async () => {
+  bindSlow();
+  place.write('go', '');
+  place.write('files/a', 'a');
+  expect((await place.program(['tour', 'files'])).code).toBe(0);
+  const own = readdirSync(place.path('data')).filter((name) => name.startsWith('rollout.db'));
+  expect(own.filter((name) => name.endsWith('.lock')).length).toBeGreaterThanOrEqual(2);
+  for (const name of own) linkSync(place.path('data', name), place.path('files', name));
+  for (const name of ['go', 'go.asked']) rmSync(place.path(name));
+
+  const child = place.start(['tour', 'files', '--json']);
+  const result = ended(child);
+  while (!existsSync(place.path('go.asked')) && child.exitCode === null) await sleep(5);
+  const tourQueue = { adapter: 'local.in-mem', config: { name: 'tour' } };
+  const host = await createHost({
+    config: place.path('plugins.json'),
+    set: { 'bindings.Queue': { instances: { default: tourQueue } } },
+    importModule,
+  });
+  try {
+    const locked = { code: 'LOCKED', message: expect.stringContaining(String(child.pid)) };
+    await expect(host.get(Queue)).rejects.toMatchObject(locked);
+    const storage = await host.get(Storage);
+    await expect(storage.lock('rollout_tour', { holder: 'another' })).rejects.toMatchObject(locked);
+  } finally {
+    place.write('go', '');
+    await result;
+    await host.stop();
+  }
+  const { code, stdout } = await result;
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout).files).toMatchObject({ found: 1, unchanged: 1, ownDataSkipped: own.length });
 }, 60_000);
 
 test('a reader that stops reading is no failure', async () => {

@@ -65,7 +65,7 @@ describe('show, a value as it may stand in a message', () => {
     [Number.NaN, 'NaN'],
     [false, 'false'],
     [{ secret: 'x' }, 'object'],
-    [['x'], 'object'],
+    [['x'], 'an array'],
     [() => {}, 'function'],
     [5n, 'bigint'],
     [Symbol('x'), 'symbol'],

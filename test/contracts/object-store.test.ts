@@ -13,12 +13,12 @@ async function* source(...chunks: unknown[]): AsyncGenerator<Uint8Array> {
 const REFUSED: Refused[] = [
   ['putBytes', [], 'bytes must be a Uint8Array or Buffer, found undefined'],
   ['putBytes', ['text'], 'bytes must be a Uint8Array or Buffer, found "text"'],
-  ['putBytes', [[1, 2]], 'bytes must be a Uint8Array or Buffer, found object'],
+  ['putBytes', [[1, 2]], 'bytes must be a Uint8Array or Buffer, found an array'],
   ['putBytes', [new ArrayBuffer(1)], 'bytes must be a Uint8Array or Buffer, found object'],
   ['putBytes', [new Uint16Array(1)], 'bytes must be a Uint8Array or Buffer, found object'],
   ['putBytes', [bytes, 'text/plain'], 'hint must be an object, found "text/plain"'],
   ['putBytes', [bytes, null], 'hint must be an object, found null'],
-  ['putBytes', [bytes, []], 'hint must be an object, found object'],
+  ['putBytes', [bytes, []], 'hint must be an object, found an array'],
   [
     'putBytes',
     [bytes, { contentType: '' }],
@@ -33,7 +33,7 @@ const REFUSED: Refused[] = [
   ['putBytes', [bytes, { signal: {} }], 'hint.signal must be an AbortSignal, found object'],
   ['putStream', [], 'source must be a stream or an async iterable of Uint8Array, found undefined'],
   ['putStream', [null], 'source must be a stream or an async iterable of Uint8Array, found null'],
-  ['putStream', [[bytes]], 'source must be a stream or an async iterable of Uint8Array, found object'],
+  ['putStream', [[bytes]], 'source must be a stream or an async iterable of Uint8Array, found an array'],
   ['putStream', [source(), { expectedSize: Number.NaN }], 'hint.expectedSize must be'],
   ['putStream', [source(), { signal: 1 }], 'hint.signal must be an AbortSignal, found 1'],
   ['getBytes', [], 'undefined is not a ContentId'],

@@ -66,7 +66,7 @@ describe('putStream, the source on its way to the adapter', () => {
 
   test.each([
     ['text', 'text', 'each chunk of source must be a Uint8Array or Buffer, found "text"'],
-    ['an array', [1], 'each chunk of source must be a Uint8Array or Buffer, found object'],
+    ['an array', [1], 'each chunk of source must be a Uint8Array or Buffer, found an array'],
     ['nothing', undefined, 'each chunk of source must be a Uint8Array or Buffer, found undefined'],
   ])('a chunk that is %s ends the put and the source', async (_, chunk, message) => {
     const { store, chunks } = reading();

@@ -25,15 +25,16 @@ import { type Blake3, type Blake3Engine, loadBlake3 } from './object-store/blake
 import { Lanes, Slots } from './object-store/concurrency.js';
 import { Disk, errnoOf, type FileCalls, type OpenFile } from './object-store/disk.js';
 import type { IoMode } from './object-store/in-place.js';
-import { decodeSidecar, Layout, SIDECAR_BYTES_MAX } from './object-store/layout.js';
-import { type Durability, Publisher } from './object-store/publish.js';
+import { DURABILITIES, type Durability, decodeSidecar, Layout, SIDECAR_BYTES_MAX } from './object-store/layout.js';
+import { Publisher } from './object-store/publish.js';
 import { openRoot } from './object-store/root.js';
-import { BLOCK_BYTES, BlobSource, blocksOf, corrupt, newBytes, Upload } from './object-store/streams.js';
+import { BLOCK_BYTES, BlobSource, blocksOf, newBytes, Upload } from './object-store/streams.js';
 
 export interface FsObjectStoreOptions {
   /**
    * What survives once a put resolves. `none`: a crash of the process, not a power cut. `data`: also a power cut, as to
-   * the bytes, perhaps not the name. `full`: bytes, name and sidecar. Default `full`.
+   * the bytes, perhaps not the name. `full`: bytes, name and sidecar. It belongs to the store: a lower level than the
+   * store's is refused, a higher one raises it. Default `full`.
    */
   readonly durability?: Durability;
   /**
@@ -71,8 +72,9 @@ export class FsObjectStore implements ObjectStore {
 
   /**
    * Opens the store in `root`, made when missing, and sweeps drafts older than a day.
-   * @throws FatalError ConfigInvalid: the root is a file, may not be written, or (code `STORAGE_FORMAT`) holds a store
-   * of a newer format or another hash. FatalError SchemaViolation: an option is not what it should be.
+   * @throws FatalError ConfigInvalid: the root is a file, may not be written, or holds a store of a newer format or
+   * another hash (code `STORAGE_FORMAT`) or of a higher durability (`DURABILITY_LOWER`). FatalError SchemaViolation: an
+   * option is not what it should be.
    */
   static async open(
     root = './data/object-store',
@@ -80,11 +82,12 @@ export class FsObjectStore implements ObjectStore {
     ports: FsObjectStorePorts = {},
   ): Promise<FsObjectStore> {
     const absolute = resolve(check.text('root', root, 1, 4_096));
-    const durability = oneOf<Durability>('durability', options.durability ?? 'full', ['none', 'data', 'full']);
+    check.known('options', options, ['durability', 'io']);
+    const durability = oneOf<Durability>('durability', options.durability ?? 'full', DURABILITIES);
     const disk = new Disk(oneOf<IoMode>('io', options.io ?? 'auto', ['auto', 'sync', 'async']), ports.files);
     const layout = new Layout(absolute);
     const publisher = new Publisher(disk, layout, durability);
-    await openRoot(disk, layout, publisher);
+    await openRoot(disk, layout, publisher, durability);
     const blake3 = ports.blake3 ?? (await loadBlake3());
     const store = new FsObjectStore(disk, layout, publisher, blake3, durability);
     return checked(ObjectStore, store, { adapter: 'local.fs', features: ['range'] });
@@ -156,9 +159,9 @@ export class FsObjectStore implements ObjectStore {
         for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
           signal?.throwIfAborted();
           const block = bytes.subarray(offset, offset + BLOCK_BYTES);
-          if ((await file.read(block, start + offset)) < block.byteLength) throw corrupt(id);
+          if ((await file.read(block, start + offset)) < block.byteLength) throw this.#corrupt(id);
         }
-        if (verify && (await this.#idOf(bytes, signal)) !== id) throw corrupt(id);
+        if (verify && (await this.#idOf(bytes, signal)) !== id) throw this.#corrupt(id);
         return bytes;
       } finally {
         await file.close();
@@ -173,7 +176,10 @@ export class FsObjectStore implements ObjectStore {
       const { start, end } = within(range, (await file.stat()).size);
       signal?.throwIfAborted();
       // Nothing is read before it is asked for; the source itself reads ahead.
-      return new ReadableStream(new BlobSource(file, { id, start, end, hasher, signal }), { highWaterMark: 0 });
+      const corrupt = () => this.#corrupt(id);
+      return new ReadableStream(new BlobSource(file, { id, start, end, hasher, corrupt, signal }), {
+        highWaterMark: 0,
+      });
     } catch (error) {
       await file.close();
       throw error;
@@ -225,6 +231,12 @@ export class FsObjectStore implements ObjectStore {
       if (errnoOf(error) !== 'ENOENT') throw error;
       throw new FatalError('Internal', `object not found: ${id}`, { code: 'OBJECT_NOT_FOUND', context: { id } });
     }
+  }
+
+  /** The error for stored bytes that are not those of the id; the next put of the right ones replaces them. */
+  #corrupt(id: ContentId): FatalError {
+    this.#publisher.distrust(id);
+    return new FatalError('Internal', `object corrupt: ${id}`, { code: 'OBJECT_CORRUPT', context: { id } });
   }
 
   /** Hashes a block at a time, letting others run in between: a GiB at once would hold them up for 0.2 s. */

@@ -8,10 +8,11 @@
  * Durability: `full` syncs the log at each flush; `normal` leaves that to the operating system; `off` syncs nothing. A
  * commit that asks for less than the store was opened with gets what the store has.
  */
-import { mkdir } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import * as check from '../../contracts/arguments.js';
 import { checked } from '../../contracts/capability.js';
-import { FatalError, systemError } from '../../contracts/errors.js';
+import { FatalError } from '../../contracts/errors.js';
 import {
   type ScanOptions,
   Storage,
@@ -23,19 +24,17 @@ import {
   type StorageTxn,
 } from '../../contracts/storage.js';
 import { changesOf, collectBatch } from './storage/batch.js';
-import { lockFile } from './storage/file-lock.js';
+import { requireEngine } from './storage/engine.js';
+import { type FileLock, lockFile } from './storage/file-lock.js';
 import { Flusher } from './storage/flusher.js';
+import { makeFolder } from './storage/folder.js';
 import { decodePath, encodePath, keyText, rangeOf, successor } from './storage/keys.js';
+import { checkOptions, type SqliteStorageOptions, SYNCHRONOUS } from './storage/options.js';
 import { prepareFile } from './storage/schema.js';
 import { openSqlite, type Row, type SqliteConnection, type SqlValue } from './storage/sqlite-port.js';
 import { Watchers } from './storage/watch.js';
 
-export interface SqliteStorageOptions {
-  /** What a resolved commit survives. Default `full`: a power cut. */
-  readonly durability?: StorageDurability;
-  /** How long a flush or a read waits for another process, ms, before it is refused as `Transient`. Default 5,000. */
-  readonly busyTimeoutMs?: number;
-}
+export type { SqliteStorageOptions } from './storage/options.js';
 
 /** A page of a scan, whichever comes first. */
 const PAGE_ENTRIES = 500;
@@ -51,7 +50,8 @@ export class SqliteStorage implements Storage {
   readonly #reader: SqliteConnection;
   readonly #flusher: Flusher;
   readonly #watchers = new Watchers();
-  readonly #locks = new Set<{ release(): Promise<void> }>();
+  /** Held, or being taken. */
+  readonly #locks = new Set<Promise<FileLock>>();
   readonly #namespaces = new Map<string, number>();
   /** The reader's calls, one after the other. */
   #reading: Promise<unknown> = Promise.resolve();
@@ -67,24 +67,22 @@ export class SqliteStorage implements Storage {
 
   /**
    * Opens the file, made with its folders when it is not there.
-   * @throws FatalError ConfigInvalid: it cannot be opened; code `STORAGE_FORMAT`: it is no database, another program's,
-   * or of a newer version, and was left untouched
+   * @throws FatalError ConfigInvalid: it cannot be opened, or the engine is too old; code `STORAGE_FORMAT`: it is no
+   * database, another program's, or of a newer version, and was left untouched. FatalError SchemaViolation: an option is
+   * not what it should be. RecoverableError Transient: disk full, too many open files or the like.
    */
   static async open(path: string, options: SqliteStorageOptions = {}): Promise<SqliteStorage> {
-    const { durability = 'full', busyTimeoutMs = 5_000 } = options;
-    const file = resolve(path);
-    try {
-      await mkdir(dirname(file), { recursive: true });
-    } catch (error) {
-      throw systemError(error, `make the folder ${dirname(file)}`);
-    }
+    const { durability, busyTimeoutMs } = checkOptions(options);
+    const file = resolve(check.text('path', path, 1, 4_096));
+    await makeFolder(dirname(file));
     const opened: SqliteConnection[] = [];
     try {
       const writer = await openSqlite(file);
       opened.push(writer);
+      await requireEngine(writer);
       await writer.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
-      await prepareFile(writer, file);
-      await writer.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${durability.toUpperCase()}`);
+      await prepareFile(writer, file, durability);
+      await setPragmas(writer, file, durability);
       const reader = await openSqlite(file);
       opened.push(reader);
       await reader.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}; PRAGMA query_only = ON`);
@@ -108,7 +106,7 @@ export class SqliteStorage implements Storage {
   async getMany(keys: readonly StorageKey[]): Promise<(Uint8Array | null)[]> {
     return this.#read(async () => {
       const found = new Map<string, Uint8Array>();
-      const many = keys.length > KEYS_PER_SELECT;
+      const many = keys.length > KEYS_PER_SELECT || keys.some(({ namespace }) => namespace !== keys[0]?.namespace);
       // More than one statement: of one moment only inside a transaction.
       if (many) await this.#reader.exec('BEGIN');
       try {
@@ -158,13 +156,24 @@ export class SqliteStorage implements Storage {
   }
 
   async lock(name: string, { holder }: { holder: string }): Promise<AsyncDisposable> {
-    const lock = await lockFile(this.path, name, holder);
-    this.#locks.add(lock);
-    return {
-      [Symbol.asyncDispose]: async () => {
-        if (this.#locks.delete(lock)) await lock.release();
-      },
+    // By the real path: a link to the database is the same database, and its locks are the same locks.
+    const taking = realpath(this.path).then((path) => lockFile(path, name, holder));
+    this.#locks.add(taking);
+    const release = async () => {
+      await (await taking).release();
+      this.#locks.delete(taking);
     };
+    try {
+      await taking;
+    } catch (error) {
+      this.#locks.delete(taking);
+      throw error;
+    }
+    if (this.#closed) {
+      await release();
+      this.#refuseClosed();
+    }
+    return { [Symbol.asyncDispose]: release };
   }
 
   async ping(): Promise<void> {
@@ -176,8 +185,13 @@ export class SqliteStorage implements Storage {
     await this.#flusher.idle();
     this.#watchers.endAll();
     await this.#reading;
-    for (const lock of this.#locks) await lock.release();
-    this.#locks.clear();
+    // Those still being taken, too: their callers are refused.
+    for (const lock of this.#locks) {
+      await lock.then(
+        (held) => held.release(),
+        () => {},
+      );
+    }
     await this.#reader.close();
     // The last connection to close writes the log back into the file.
     await this.#writer.close();
@@ -251,4 +265,18 @@ export class SqliteStorage implements Storage {
     if (this.#closed)
       throw new FatalError('Internal', 'the storage (adapter local.sqlite) is closed', { code: 'CLOSED' });
   }
+}
+
+/** @throws FatalError ConfigInvalid, code `STORAGE_FORMAT`, where the file system cannot hold a write-ahead log */
+async function setPragmas(writer: SqliteConnection, file: string, durability: StorageDurability): Promise<void> {
+  const [row] = await writer.all('PRAGMA journal_mode = WAL');
+  if (row?.journal_mode !== 'wal') {
+    const message = `${file} cannot keep a write-ahead log (its journal mode stays ${row?.journal_mode}); configure a path on a local disk`;
+    throw new FatalError('ConfigInvalid', message, { code: 'STORAGE_FORMAT', context: { file } });
+  }
+  // On macOS a plain fsync leaves the bytes in the drive's cache; elsewhere these two do nothing.
+  const barrier = durability === 'full' ? 'ON' : 'OFF';
+  await writer.exec(
+    `PRAGMA synchronous = ${SYNCHRONOUS[durability]}; PRAGMA fullfsync = ${barrier}; PRAGMA checkpoint_fullfsync = ${barrier}`,
+  );
 }

@@ -108,7 +108,7 @@ async function tourWith(host: Host, ledger: Ledger, root: Buffer, cli: Cli): Pro
 
   const tally = new Tally();
   const time = { storingMs: 0, workingMs: 0 };
-  const options = { store, queue, ledger, tally, large: new Slots(LARGE_AT_ONCE), signal: cli.signal };
+  const options = { store, queue, ledger, own, tally, large: new Slots(LARGE_AT_ONCE), signal: cli.signal };
   /** Runs one half of the tour, shows how far it is, and adds up its time, however it ends. */
   const phase = async (half: keyof typeof time, doing: string, total: number | null, run: () => Promise<void>) => {
     const [startedAt, bytesBefore, jobsBefore] = [performance.now(), tally.bytesRead, tally.jobsEnded];

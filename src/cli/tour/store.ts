@@ -4,6 +4,7 @@
  * Files go in batches, several at a time: the blobs of a batch are put together, its records are one transaction, its
  * jobs one `enqueueMany`, so that a slow disk is asked for few, large and overlapping syncs.
  */
+import type { BigIntStats } from 'node:fs';
 import { type FileHandle, lstat } from 'node:fs/promises';
 import { isCoreError } from '../../contracts/errors.js';
 import type { ContentId } from '../../contracts/ids.js';
@@ -11,6 +12,7 @@ import type { ObjectStore } from '../../contracts/object-store.js';
 import type { Queue } from '../../contracts/queue.js';
 import { chunksOf, openFile, readSmall, SMALL_BYTES_MAX, statFile } from './files.js';
 import { encodeJob, type FileRecord, type Ledger, type StoredFile } from './ledger.js';
+import type { OwnData } from './own-data.js';
 import { eachOf, type Slots } from './pool.js';
 import type { Tally } from './tally.js';
 
@@ -24,6 +26,7 @@ export interface StoreOptions {
   readonly store: ObjectStore;
   readonly queue: Queue;
   readonly ledger: Ledger;
+  readonly own: OwnData;
   readonly tally: Tally;
   /** For files that are read as streams. */
   readonly large: Slots;
@@ -60,9 +63,7 @@ class Storing {
     tally.filesFound += paths.length;
     const records = await ledger.read(paths);
     // All settle before the first failure is thrown: nothing is under way when the host stops.
-    const settled = await Promise.allSettled(
-      paths.map(async (path, i) => ((await this.#isDone(path, records[i])) ? null : this.#store(path))),
-    );
+    const settled = await Promise.allSettled(paths.map((path, i) => this.#file(path, records[i])));
     const stored = settled.flatMap((result) => (result.status === 'fulfilled' && result.value ? [result.value] : []));
     if (stored.length > 0) {
       await ledger.write('queued', stored);
@@ -73,11 +74,25 @@ class Storing {
     if (failed !== undefined) throw failed.reason;
   }
 
-  /** Whether an earlier run is done with the file as it is now, and its blob is still there. */
-  async #isDone(path: Buffer, record: FileRecord | null | undefined): Promise<boolean> {
+  /** Stores a file, if that is to be done; `null` where there is nothing to queue. */
+  async #file(path: Buffer, record: FileRecord | null | undefined): Promise<StoredFile | null> {
+    const { own, tally } = this.#options;
+    const found = await lstat(path, { bigint: true }).catch(() => null);
+    if (found !== null && own.isOneOf(found)) {
+      tally.filesFound--;
+      tally.ownData++;
+      return null;
+    }
+    return (await this.#isDone(found, record)) ? null : this.#store(path);
+  }
+
+  /**
+   * Whether an earlier run is done with the file as it is now, and its blob is still there. The blob is not read: that
+   * it was damaged since is found by `objects verify`, not here.
+   */
+  async #isDone(found: BigIntStats | null, record: FileRecord | null | undefined): Promise<boolean> {
     const { store, tally } = this.#options;
     if (record?.state !== 'done') return false;
-    const found = await lstat(path, { bigint: true }).catch(() => null);
     if (found?.isFile() !== true || Number(found.size) !== record.size || found.mtimeNs !== record.mtimeNs)
       return false;
     if (!(await store.exists(record.id))) return false;

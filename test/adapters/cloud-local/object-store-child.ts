@@ -1,6 +1,7 @@
 /**
- * A process that puts blobs into a root shared with others: `<root> <seed> <count>`. Every second blob is the same for
- * all processes. Prints an id once its put has resolved, so whatever is printed was promised.
+ * A process that puts blobs into a root shared with others: `<root> <seed> <count>`, the count possibly `Infinity`.
+ * Every second blob is the same for all processes. Prints an id once its put has resolved, so whatever is printed was
+ * promised.
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';

@@ -63,6 +63,45 @@ test('a blob that a power cut left too short is replaced by the next put of its 
   }
 });
 
+describe('a blob that a read found corrupt', () => {
+  test.each([5_000, 3 * MIB])('is replaced by the next put of its %d bytes, once', async (size) => {
+    const root = newRoot();
+    const store = await FsObjectStore.open(root);
+    const bytes = Buffer.alloc(size, 9);
+    const reads = [
+      (id: ContentId) => store.getBytes(id),
+      async (id: ContentId) => new Response(await store.getStream(id)).arrayBuffer(),
+    ];
+    const puts = [() => store.putBytes(bytes), () => store.putStream(new Blob([bytes]).stream())];
+    for (const read of reads) {
+      for (const put of puts) {
+        const id = await put();
+        overwrite(blobPath(root, id), 7);
+        await expect(read(id)).rejects.toMatchObject(corruption(id));
+        await put();
+        expect(Buffer.compare(await store.getBytes(id), bytes)).toBe(0);
+        const { ino } = fs.statSync(blobPath(root, id));
+        await put();
+        expect(fs.statSync(blobPath(root, id)).ino).toBe(ino);
+      }
+    }
+  });
+
+  test('is gone for good once deleted: what is put then is adopted', async () => {
+    const root = newRoot();
+    const [store, other] = [await FsObjectStore.open(root), await FsObjectStore.open(root)];
+    const bytes = Buffer.from('mended');
+    const id = await store.putBytes(bytes);
+    overwrite(blobPath(root, id), 0);
+    await expect(store.getBytes(id)).rejects.toMatchObject(corruption(id));
+    await store.delete(id);
+    await other.putBytes(bytes);
+    const { ino } = fs.statSync(blobPath(root, id));
+    await store.putBytes(bytes);
+    expect(fs.statSync(blobPath(root, id)).ino).toBe(ino);
+  });
+});
+
 test('a blob that shrinks while it is read is corrupt, not short', async () => {
   const root = newRoot();
   const store = await FsObjectStore.open(root, { durability: 'none' });

@@ -104,9 +104,11 @@ describe.each(IO)('what is synced before a put resolves (io %s)', (io) => {
     log.length = 0;
     await store.putBytes(Buffer.from('b'));
     expect(milestones(log, root, id)).toEqual([]);
-    const data = await recorded({ io, durability: 'data' }, undefined, other.root);
+    const unsynced = await recorded({ io, durability: 'none' });
+    await unsynced.store.putBytes(Buffer.from('a'));
+    const data = await recorded({ io, durability: 'data' }, undefined, unsynced.root);
     await data.store.putBytes(Buffer.from('a'));
-    expect(milestones(data.log, root, id)).toEqual(['fdatasync blob']);
+    expect(milestones(data.log, data.root, id)).toEqual(['fdatasync blob']);
   });
 
   test('full: the root’s own parents when they are made, and the name taken away by delete', async () => {

@@ -112,6 +112,10 @@ describe('a store on disk', () => {
     const refused = { kind: 'SchemaViolation', message: expect.stringContaining('one of "none", "data", "full"') };
     await expect(FsObjectStore.open(newRoot(), { durability: 'ful' as 'full' })).rejects.toMatchObject(refused);
     await expect(FsObjectStore.open(newRoot(), { io: 'fast' as 'auto' })).rejects.toThrow('io must be one of "auto"');
+    await expect(FsObjectStore.open(newRoot(), { durabilty: 'none' } as never)).rejects.toMatchObject({
+      code: 'ARGUMENT_INVALID',
+      message: 'unknown option "durabilty"; known are durability, io',
+    });
     await expect(FsObjectStore.open('')).rejects.toMatchObject({ kind: 'SchemaViolation' });
   });
 
@@ -119,7 +123,7 @@ describe('a store on disk', () => {
     const root = newRoot();
     await FsObjectStore.open(root);
     const path = join(root, 'store.json');
-    expect(JSON.parse(fs.readFileSync(path, 'utf8'))).toEqual({ format: 1, hash: 'blake3' });
+    expect(JSON.parse(fs.readFileSync(path, 'utf8'))).toEqual({ format: 1, hash: 'blake3', durability: 'full' });
     const refusal = async (text: string) => {
       fs.writeFileSync(path, text);
       await expect(FsObjectStore.open(root)).rejects.toMatchObject({ kind: 'ConfigInvalid', code: 'STORAGE_FORMAT' });

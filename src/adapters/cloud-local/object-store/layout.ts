@@ -2,7 +2,7 @@
  * What lies where under a store's root, and what the small files say.
  *
  * ```
- * <root>/store.json                  format version and hash algorithm
+ * <root>/store.json                  format version, hash algorithm, durability
  * <root>/ab/cd/abcd…                 a blob; its name is the BLAKE3-256 of its bytes
  * <root>/ab/cd/abcd….meta.json       its sidecar: { size, contentType, createdAtMs }
  * <root>/tmp/                        drafts: what is not committed yet, or never was
@@ -77,11 +77,25 @@ function storedAtMs({ birthtimeMs, mtimeMs }: Stats): number {
 /** Raised when a store's files change so that older versions of this adapter must not touch them. */
 const FORMAT = 1;
 
-export const MANIFEST = Buffer.from(`${JSON.stringify({ format: FORMAT, hash: 'blake3' })}\n`);
+/** Levels of durability, the lowest first. */
+export const DURABILITIES = ['none', 'data', 'full'] as const;
 
-/** @throws FatalError ConfigInvalid, code `STORAGE_FORMAT`, unless `text` is of a store that this version can use. */
-export function checkManifest(path: string, text: string): void {
-  const { format, hash } = parseObject(text) ?? {};
+/**
+ * What survives once a put resolves. `none`: all of it a crash of the process, nothing a power cut. `data`: the blob's
+ * bytes a power cut, perhaps not its name. `full`: bytes, names and sidecar.
+ */
+export type Durability = (typeof DURABILITIES)[number];
+
+export function encodeManifest(durability: Durability): Buffer {
+  return Buffer.from(`${JSON.stringify({ format: FORMAT, hash: 'blake3', durability })}\n`);
+}
+
+/**
+ * The store's durability; `null` where an earlier version wrote none.
+ * @throws FatalError ConfigInvalid, code `STORAGE_FORMAT`, unless `text` is of a store that this version can use.
+ */
+export function decodeManifest(path: string, text: string): Durability | null {
+  const { format, hash, durability } = parseObject(text) ?? {};
   const fault = (message: string) =>
     new FatalError('ConfigInvalid', message, { code: 'STORAGE_FORMAT', context: { path, format, hash } });
   if (typeof format !== 'number' || typeof hash !== 'string') {
@@ -93,6 +107,11 @@ export function checkManifest(path: string, text: string): void {
   if (hash !== 'blake3') {
     throw fault(`${path} names hash ${show(hash)}, this adapter uses "blake3": configure another root`);
   }
+  const level = DURABILITIES.find((known) => known === durability);
+  if (level === undefined && durability !== undefined) {
+    throw fault(`${path} names durability ${show(durability)}, this version knows "none", "data", "full"`);
+  }
+  return level ?? null;
 }
 
 function parseObject(text: string): Record<string, unknown> | null {

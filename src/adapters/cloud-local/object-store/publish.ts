@@ -20,16 +20,13 @@ import { dirname } from 'node:path';
 import type { ContentId } from '../../../contracts/ids.js';
 import { allSettled, Shared } from './concurrency.js';
 import { type Disk, errnoOf, type OpenFile } from './disk.js';
-import { decodeSidecar, encodeSidecar, type Layout } from './layout.js';
-
-/**
- * What survives once a put resolves. `none`: all of it a crash of the process, nothing a power cut. `data`: the blob's
- * bytes a power cut, perhaps not its name. `full`: bytes, names and sidecar.
- */
-export type Durability = 'none' | 'data' | 'full';
+import { type Durability, decodeSidecar, encodeSidecar, type Layout } from './layout.js';
 
 /** Blobs remembered as synced, about 2 MB; past that all are forgotten, and synced anew when they are put again. */
 const SYNCED_BLOBS_MAX = 16_384;
+
+/** Blobs remembered as corrupt, about 2 MB; past that all are forgotten, until they are read again. */
+const CORRUPT_BLOBS_MAX = 16_384;
 
 /** What this process knows of a folder; 0 for nothing. `SYNCED`: its name survives a power cut. */
 const MADE = 1;
@@ -44,6 +41,7 @@ export class Publisher {
   readonly #shards = new Uint8Array(65_536);
   /** The blob's change time when it was synced: a rename, by whomever, makes it another. */
   readonly #syncedAtMs = new Map<ContentId, number>();
+  readonly #corrupt = new Set<ContentId>();
   readonly #folderSyncs: Shared<string>;
   readonly #draftPrefix = `${process.pid}-${randomBytes(8).toString('hex')}`;
   #drafts = 0;
@@ -87,19 +85,29 @@ export class Publisher {
    */
   async commit(id: ContentId, draft: Draft, contentType: string | null, signal?: AbortSignal): Promise<void> {
     const sidecar = encodeSidecar(draft.size, { contentType, createdAtMs: Date.now() });
+    const written = this.#durability === 'none' ? null : await draft.stat();
     await this.#install(id, draft, sidecar, signal);
-    if (this.#durability === 'none') return;
+    this.#corrupt.delete(id);
+    if (written === null) return;
     const blob = await this.#disk.stat(this.#layout.blob(id));
     await this.#syncNames(id);
-    if (blob !== undefined) this.#remember(id, blob);
+    // Another process may have put a file of its own there since the rename, and nobody knows whether that is synced.
+    if (blob?.ino === written.ino) this.#remember(id, blob);
+  }
+
+  /** Tells that a read found other bytes than the id names: the next put is to replace the blob, not to adopt it. */
+  distrust(id: ContentId): void {
+    if (this.#corrupt.size >= CORRUPT_BLOBS_MAX) this.#corrupt.clear();
+    this.#corrupt.add(id);
   }
 
   /**
    * Whether the blob is there already, complete in size. If so it is made as durable as one just put, and nothing is
    * written but a sidecar that is missing or empty. A blob of another size is what a power cut leaves behind at
-   * durability `none`: it counts as missing, so that the put which asked replaces it.
+   * durability `none`: it counts as missing, so that the put which asked replaces it, and so does a distrusted one.
    */
   async adopt(id: ContentId, size: number): Promise<boolean> {
+    if (this.#corrupt.has(id)) return false;
     const blob = await this.#disk.stat(this.#layout.blob(id));
     if (!blob?.isFile() || blob.size !== size) return false;
     const sidecar = await this.#disk.stat(this.#layout.sidecar(id));
@@ -124,6 +132,7 @@ export class Publisher {
   /** Takes an object away, blob first. False when there was none. */
   async remove(id: ContentId): Promise<boolean> {
     if (!(await this.#disk.unlink(this.#layout.blob(id)))) return false;
+    this.#corrupt.delete(id);
     await this.#disk.unlink(this.#layout.sidecar(id));
     if (this.#durability === 'full') await this.#folderSyncs.run(this.#layout.shard(id));
     return true;
@@ -218,6 +227,10 @@ export class Draft {
   async write(bytes: Uint8Array): Promise<void> {
     await this.#file.write(bytes);
     this.size += bytes.byteLength;
+  }
+
+  async stat(): Promise<Stats> {
+    return this.#file.stat();
   }
 
   /** Ends writing. After a failed sync the bytes may be lost though a second one succeeds: discard the draft. */

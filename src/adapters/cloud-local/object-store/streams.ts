@@ -3,7 +3,7 @@
  * that the calls cost little (64 KiB are three times slower), small enough that a hundred streams fit in memory.
  */
 import type { ReadableStreamDefaultController, UnderlyingSource } from 'node:stream/web';
-import { FatalError } from '../../../contracts/errors.js';
+import type { FatalError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
 import type { Blake3Hasher } from './blake3.js';
 import type { OpenFile } from './disk.js';
@@ -96,6 +96,8 @@ export interface BlobReadPlan {
   readonly end: number;
   /** Given for a whole blob that is to be verified. */
   readonly hasher: Blake3Hasher | null;
+  /** Told when the bytes are not the id's; makes the error to fail with. */
+  readonly corrupt: () => FatalError;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -131,7 +133,7 @@ export class BlobSource implements UnderlyingSource<Uint8Array> {
   }
 
   async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
-    const { end, hasher, id } = this.#plan;
+    const { end, hasher, id, corrupt } = this.#plan;
     try {
       this.#block ??= this.#readBlock();
       const block = await this.#block;
@@ -140,7 +142,7 @@ export class BlobSource implements UnderlyingSource<Uint8Array> {
       const isLast = this.#position === end;
       this.#block = isLast ? null : this.#readBlock();
       hasher?.update(block);
-      if (isLast && hasher !== null && hasher.id() !== id) throw corrupt(id);
+      if (isLast && hasher !== null && hasher.id() !== id) throw corrupt();
       if (block.byteLength > 0) controller.enqueue(block);
       if (!isLast) return;
       await this.#release();
@@ -160,7 +162,7 @@ export class BlobSource implements UnderlyingSource<Uint8Array> {
     const left = this.#plan.end - this.#position;
     const block = newBytes(left === 0 ? 0 : left % BLOCK_BYTES || BLOCK_BYTES);
     const reading = this.#file.read(block, this.#position).then((count) => {
-      if (count < block.byteLength) throw corrupt(this.#plan.id);
+      if (count < block.byteLength) throw this.#plan.corrupt();
       return block;
     });
     // Whoever pulls next sees the failure; if nobody does it is none.
@@ -180,11 +182,6 @@ export class BlobSource implements UnderlyingSource<Uint8Array> {
 /** Memory of its own, not a part of Node's shared pool: the caller may keep it, or hand its buffer to another thread. */
 export function newBytes(size: number): Uint8Array {
   return new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
-}
-
-/** The stored bytes are not those that the id names. */
-export function corrupt(id: ContentId): FatalError {
-  return new FatalError('Internal', `object corrupt: ${id}`, { code: 'OBJECT_CORRUPT', context: { id } });
 }
 
 function ignore(): void {}

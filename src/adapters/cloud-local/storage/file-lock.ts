@@ -12,8 +12,13 @@ import { openSqlite, type SqliteConnection } from './sqlite-port.js';
 /** How long another's short write, that of its name, may take before the lock counts as held. */
 const CONTENTION_MS = 250;
 
+export interface FileLock {
+  /** Frees it; a second call waits for the first. */
+  release(): Promise<void>;
+}
+
 /** @param file the database that the lock belongs to */
-export async function lockFile(file: string, name: string, holder: string): Promise<{ release(): Promise<void> }> {
+export async function lockFile(file: string, name: string, holder: string): Promise<FileLock> {
   const connection = await openSqlite(`${file}.${name}.lock`);
   try {
     await connection.exec(`PRAGMA busy_timeout = ${CONTENTION_MS}; PRAGMA synchronous = OFF`);
@@ -23,7 +28,13 @@ export async function lockFile(file: string, name: string, holder: string): Prom
     await connection.exec('COMMIT');
     // Whoever is quicker here has the lock; the other reads his name.
     await connection.exec('BEGIN IMMEDIATE');
-    return { release: () => connection.close() };
+    let released: Promise<void> | null = null;
+    return {
+      release() {
+        released ??= connection.close();
+        return released;
+      },
+    };
   } catch (error) {
     const refusal = isBusy(error) ? await heldError(connection, file, name) : error;
     await connection.close();

@@ -4,8 +4,10 @@
  *
  * A flush is one transaction. Checks are looked up in it, and judged in the order of the commits, each seeing the writes
  * of those before; the writes that are left, one per key, go out in few statements of many rows. A flush that fails is
- * rolled back, and each of its commits is told; the next one starts anew.
+ * rolled back, and each of its commits is told; the next one starts anew. Where even that fails the flusher is broken,
+ * and refuses every later commit.
  */
+import { FatalError } from '../../../contracts/errors.js';
 import type { StorageKey } from '../../../contracts/storage.js';
 import { type Batch, type Check, checksHold, type Write } from './batch.js';
 import { encodePath, keyText } from './keys.js';
@@ -32,6 +34,8 @@ export class Flusher {
   readonly #namespaces = new Map<string, number>();
   #waiting: Commit[] = [];
   #running: Promise<void> | null = null;
+  /** Set once a transaction could not be ended: what is written after it would be reported as committed, and be lost. */
+  #broken: FatalError | null = null;
   /** How many flushes there were. */
   flushes = 0;
 
@@ -89,6 +93,7 @@ export class Flusher {
   }
 
   async #flush(commits: readonly Commit[]): Promise<boolean[]> {
+    if (this.#broken !== null) throw this.#broken;
     const checks = commits.flatMap(({ batch }) => batch.checks);
     const namespaces = new Set<string>();
     for (const { batch } of commits) for (const { key } of batch.writes.values()) namespaces.add(key.namespace);
@@ -120,9 +125,22 @@ export class Flusher {
       await (await this.#statement('COMMIT')).run();
       return result;
     } catch (error) {
-      // Full disks and I/O errors may have rolled back already; "no transaction is active" is then the answer.
-      await this.#connection.exec('ROLLBACK').catch(() => {});
+      await this.#rollBack();
       throw error;
+    }
+  }
+
+  async #rollBack(): Promise<void> {
+    try {
+      await this.#connection.exec('ROLLBACK');
+    } catch (cause) {
+      try {
+        // A full disk or an I/O error may have rolled back already. Then one can begin; inside a transaction none can.
+        await this.#connection.exec('BEGIN; ROLLBACK');
+      } catch {
+        const message = 'a transaction that failed cannot be rolled back: close this storage and open it again';
+        this.#broken = new FatalError('Internal', message, { cause });
+      }
     }
   }
 

@@ -1,5 +1,7 @@
 /** What is in the database file, and whether a file is ours. */
 import { FatalError } from '../../../contracts/errors.js';
+import type { StorageDurability } from '../../../contracts/storage.js';
+import { syncNames } from './folder.js';
 import type { SqliteConnection } from './sqlite-port.js';
 
 /** `roll`, in SQLite's header field for the application that a file belongs to. */
@@ -24,20 +26,21 @@ const TABLES = `
   PRAGMA user_version = ${FORMAT};`;
 
 /**
- * Makes the tables in an empty file, and leaves any other untouched.
+ * Makes the tables in an empty file, and leaves any other untouched. At `full` the file's name is synced first, so that
+ * one which has tables need not be looked at again. A connection for which this failed is closed by its owner.
  * @throws FatalError ConfigInvalid, code `STORAGE_FORMAT`: somebody else's file, or one of a newer version
  */
-export async function prepareFile(connection: SqliteConnection, file: string): Promise<void> {
+export async function prepareFile(
+  connection: SqliteConnection,
+  file: string,
+  durability: StorageDurability,
+): Promise<void> {
   if (await isOurs(connection, file)) return;
+  if (durability === 'full') await syncNames(file);
   await connection.exec('BEGIN IMMEDIATE');
-  try {
-    // Another process may have made them meanwhile.
-    if (!(await isOurs(connection, file))) await connection.exec(TABLES);
-    await connection.exec('COMMIT');
-  } catch (error) {
-    await connection.exec('ROLLBACK');
-    throw error;
-  }
+  // Another process may have made them meanwhile.
+  if (!(await isOurs(connection, file))) await connection.exec(TABLES);
+  await connection.exec('COMMIT');
 }
 
 async function isOurs(connection: SqliteConnection, file: string): Promise<boolean> {

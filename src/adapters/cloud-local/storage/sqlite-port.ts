@@ -5,8 +5,10 @@
  * A connection's calls must not overlap: the package runs them on several threads, and `serialize()` does not order
  * prepared statements. Whoever owns a connection awaits each call.
  */
+import { dirname } from 'node:path';
 import type { Database, Statement } from 'sqlite3';
-import { FatalError, RecoverableError } from '../../../contracts/errors.js';
+import { FatalError, RecoverableError, systemError } from '../../../contracts/errors.js';
+import { descriptorsLacking, isDiskFull } from './folder.js';
 
 export type SqlValue = string | number | Uint8Array | null;
 export type Row = Readonly<Record<string, SqlValue>>;
@@ -78,10 +80,21 @@ type Done<T> = (error: Error | null, result?: T) => void;
 
 function settle<T = void>(file: string, call: (done: Done<T>) => void): Promise<T> {
   return new Promise((resolve, reject) => {
-    call((error, result) =>
-      error === null || error === undefined ? resolve(result as T) : reject(sqliteError(error, file)),
-    );
+    call((error, result) => {
+      if (error === null || error === undefined) resolve(result as T);
+      else void explained(error, file).then(reject);
+    });
   });
+}
+
+/** SQLite keeps the errno to itself, so what a failure to open or to write lacked is found out from the folder. */
+async function explained(cause: Error & { code?: string }, file: string): Promise<RecoverableError | FatalError> {
+  if (cause.code === 'SQLITE_CANTOPEN') {
+    const lacking = await descriptorsLacking(dirname(file));
+    if (lacking !== null) return systemError(lacking, `open the database ${file}`);
+  }
+  if (cause.code === 'SQLITE_IOERR' && (await isDiskFull(dirname(file)))) return diskFull(cause, file);
+  return sqliteError(cause, file);
 }
 
 /** What each result code of SQLite means to the caller: https://sqlite.org/rescode.html */
@@ -96,16 +109,13 @@ export function sqliteError(cause: unknown, file: string): RecoverableError | Fa
         code: 'STORAGE_BUSY',
       });
     case 'SQLITE_FULL':
-      return new RecoverableError('Transient', `the database ${file} cannot grow: the disk is full; free some space`, {
-        ...options,
-        code: 'STORAGE_FULL',
-        context: { ...options.context, errno: 'ENOSPC' },
-      });
+      return diskFull(cause, file);
     case 'SQLITE_IOERR':
     case 'SQLITE_NOMEM':
       return new RecoverableError('Transient', `the database ${file} failed: ${message}`, {
         ...options,
         code: 'IO_ERROR',
+        context: { ...options.context, errno: code === 'SQLITE_IOERR' ? 'EIO' : 'ENOMEM' },
       });
     case 'SQLITE_NOTADB':
       return new FatalError('ConfigInvalid', `${file} is not a database; configure another path, or move it`, {
@@ -131,4 +141,13 @@ export function sqliteError(cause: unknown, file: string): RecoverableError | Fa
     default:
       return new FatalError('Internal', `the database ${file} failed: ${message}`, options);
   }
+}
+
+function diskFull(cause: unknown, file: string): RecoverableError {
+  const { code: sqlite = '' } = cause as { code?: string };
+  return new RecoverableError('Transient', `the database ${file} cannot grow: the disk is full; free some space`, {
+    cause,
+    code: 'STORAGE_FULL',
+    context: { file, sqlite, errno: 'ENOSPC' },
+  });
 }

@@ -18,9 +18,14 @@ export class Watchers {
 
   /** Starts with the call, not with the first `next()`. */
   add(prefix: StoragePrefix, signal: AbortSignal | undefined): AsyncIterable<StorageChange> {
-    const watcher = new Watcher(prefix, () => this.#watchers.delete(watcher));
+    const abort = () => watcher.end();
+    const watcher = new Watcher(prefix, () => {
+      this.#watchers.delete(watcher);
+      // A signal may outlive any number of watches.
+      signal?.removeEventListener('abort', abort);
+    });
     this.#watchers.add(watcher);
-    signal?.addEventListener('abort', () => watcher.end(), { once: true });
+    signal?.addEventListener('abort', abort);
     return watcher;
   }
 
