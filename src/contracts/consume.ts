@@ -40,7 +40,7 @@ export interface ConsumeOptions extends LeaseOptions {
   readonly retryBaseMs?: number;
   /** Default 10,000. */
   readonly retryMaxMs?: number;
-  /** Told of each handler that threw; what it throws itself ends the work. */
+  /** Told of each handler that threw; what it throws itself ends the work. Left out, such failures are told nobody. */
   readonly onError?: (error: unknown, item: QueueItem) => void;
 }
 
@@ -133,6 +133,8 @@ class Consumer {
   readonly #running = new Set<Held>();
   /** Items whose handler failed, each with the timer that ends its pause; in a drain, the end does. */
   readonly #failed = new Map<Held, NodeJS.Timeout | undefined>();
+  /** Acks and nacks that the queue has not answered; none of them rejects. */
+  readonly #settling = new Set<Promise<void>>();
   /** Aborts when no more items are to be taken. */
   readonly #stop = new AbortController();
   /** Handlers that have ended. */
@@ -140,6 +142,7 @@ class Consumer {
   #failure: { readonly error: unknown } | null = null;
 
   constructor(queue: Queue, handler: Handler, options: ConsumeOptions, mode: 'until aborted' | 'until empty') {
+    if (typeof handler !== 'function') throw check.invalid('handler', 'a function', handler);
     this.#queue = queue;
     this.#handler = handler;
     this.#options = consumeOptions(options);
@@ -228,18 +231,21 @@ class Consumer {
     const pauseMs = Math.min(retryMaxMs, retryBaseMs * 2 ** Math.min(held.item.attempts - 1, DOUBLINGS_MAX));
     const giveBack = () => {
       this.#failed.delete(held);
-      this.#settle(held, 'nack').catch((error) => this.#fail(error));
+      void this.#settle(held, 'nack');
     };
     this.#failed.set(held, setTimeout(giveBack, pauseMs));
   }
 
-  /** A lease that was lost is counted by the holdings, and is nobody's failure. */
-  async #settle(held: Held, how: 'ack' | 'nack'): Promise<void> {
-    try {
-      await this.#holdings.settle(held, how);
-    } catch (error) {
-      if (!isLeaseLost(error)) throw error;
-    }
+  /** Never rejects. A lease that was lost is counted by the holdings, and is nobody's failure. */
+  #settle(held: Held, how: 'ack' | 'nack'): Promise<void> {
+    const settling = this.#holdings
+      .settle(held, how)
+      .catch((error) => {
+        if (!isLeaseLost(error)) this.#fail(error);
+      })
+      .finally(() => this.#settling.delete(settling));
+    this.#settling.add(settling);
+    return settling;
   }
 
   /** The first failure is the one that the caller is told of. */
@@ -259,6 +265,8 @@ class Consumer {
     } catch (error) {
       this.#fail(error);
     }
+    // What was being settled before is not held any more, so it was not given back.
+    await Promise.all(this.#settling);
   }
 }
 
@@ -280,10 +288,13 @@ function leaseOptions(given: LeaseOptions) {
 }
 
 function consumeOptions(given: ConsumeOptions) {
-  const { graceMs = 30_000, retryBaseMs = 100, retryMaxMs = 10_000, onError } = given;
   const leases = leaseOptions(given);
+  const { graceMs = 30_000, retryBaseMs = 100, retryMaxMs = 10_000, onError } = given;
   check.integer('options.graceMs', graceMs, 0, WAIT_MS_MAX);
   check.integer('options.retryBaseMs', retryBaseMs, 0, WAIT_MS_MAX);
   check.integer('options.retryMaxMs', retryMaxMs, 0, WAIT_MS_MAX);
+  if (onError !== undefined && typeof onError !== 'function') {
+    throw check.invalid('options.onError', 'a function', onError);
+  }
   return { ...leases, graceMs, retryBaseMs, retryMaxMs, onError };
 }

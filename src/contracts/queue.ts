@@ -33,7 +33,10 @@ export interface QueueItem {
 export interface EnqueueOptions {
   /** Hold the item back for this long. Default 0. Feature `delay`. */
   readonly delayMs?: number;
-  /** Idempotency key, 1 to 512 characters: the same key with the same bytes answers the first id. Feature `key`. */
+  /**
+   * Idempotency key, 1 to 512 characters: the same key with the same bytes answers the first id. Repeating an enqueue
+   * that failed makes no second item. Feature `key`.
+   */
   readonly key?: string;
   readonly signal?: AbortSignal;
 }
@@ -81,7 +84,10 @@ export interface Queue {
    */
   enqueue(payload: Uint8Array, options?: EnqueueOptions): Promise<QueueItemId>;
 
-  /** Appends several items in the order given, all or none. With `key`, the items share no key: it is refused. */
+  /**
+   * Appends several items in the order given, all or none. With `key`, the items share no key: it is refused.
+   * @throws as {@link enqueue}; `PAYLOAD_TOO_LARGE` also when all together are more than the backlog could ever hold
+   */
   enqueueMany(payloads: readonly Uint8Array[], options?: EnqueueOptions): Promise<QueueItemId[]>;
 
   /**
@@ -108,10 +114,10 @@ export interface Queue {
 
   /**
    * Removes an item for good; resolves once that survives what `stats().durability` says. An id that the queue does not
-   * hold resolves too: repeating an ack is safe.
+   * hold resolves too: repeating an ack is safe. Dead letters are held: a token for one is stale.
    * @throws RecoverableError Transient, retry `never`, code `LEASE_LOST`: stale or expired token. FatalError
    * SchemaViolation, code `LEASE_TOKEN_REQUIRED`: the item is leased and no token was given. FatalError Internal, code
-   * `ITEM_NOT_LEASED`: the item is pending, nobody took it.
+   * `ITEM_NOT_LEASED`: no token was given, and the item is pending or a dead letter: nobody has it.
    */
   ack(id: QueueItemId, token?: LeaseToken | null): Promise<void>;
 

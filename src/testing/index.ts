@@ -9,5 +9,6 @@ import './queue-suite.js';
 import './storage-suite.js';
 
 export * from './conformance.js';
+export * from './faulty-storage.js';
 export { memoryObjectStore } from './memory-object-store.js';
 export { CONFORMANCE_SECRETS } from './secret-store-suite.js';

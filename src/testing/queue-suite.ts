@@ -17,4 +17,5 @@ defineSuite(Queue, (declared) => ({
   ...(declared.has('delay') ? features.delay : features.withoutDelay),
   ...(declared.has('key') ? features.key : features.withoutKey),
   ...(declared.has('dead-letters') ? features.deadLetters : features.withoutDeadLetters),
+  ...(declared.has('dead-letters') && declared.has('lease') ? features.leasedDeadLetters : {}),
 }));

@@ -264,6 +264,57 @@ describe('consume', () => {
     await expect(report).rejects.toMatchObject({ code: 'IO_ERROR' });
   });
 
+  test.each(['answers', 'fails'])(
+    'a nack that is being made when the signal aborts is waited for, and counted: the queue %s',
+    async (how) => {
+      await send('a');
+      let nacking = false;
+      const slow = withCalls({
+        nack: async (id, token) => {
+          nacking = true;
+          await turn(30);
+          if (how === 'fails') throw busy();
+          await queue.nack(id, token);
+        },
+      });
+      const report = consume(
+        slow,
+        () => {
+          throw new Error('bad');
+        },
+        { retryBaseMs: 0, signal: stop.signal },
+      );
+      await until(() => nacking);
+      stop.abort();
+      if (how === 'fails') await expect(report).rejects.toMatchObject({ code: 'IO_ERROR' });
+      else {
+        expect(await report).toEqual({ acked: 0, nacked: 1, lost: 0 });
+        expect(await queue.stats()).toMatchObject({ pending: 1, inFlight: 0 });
+      }
+    },
+  );
+
+  test.each(['answers', 'fails'])(
+    'an ack that takes longer than graceMs is waited for, and counted: the queue %s',
+    async (how) => {
+      await send('a');
+      let acking = false;
+      const slow = withCalls({
+        ack: async (id, token) => {
+          acking = true;
+          await turn(30);
+          if (how === 'fails') throw busy();
+          await queue.ack(id, token);
+        },
+      });
+      const report = consume(slow, () => {}, { graceMs: 1, signal: stop.signal });
+      await until(() => acking);
+      stop.abort();
+      if (how === 'fails') await expect(report).rejects.toMatchObject({ code: 'IO_ERROR' });
+      else expect(await report).toEqual({ acked: 1, nacked: 0, lost: 0 });
+    },
+  );
+
   test('what onError throws ends the call', async () => {
     await send('a');
     const report = consume(
@@ -303,13 +354,21 @@ describe('consume', () => {
     await expect(report).rejects.toMatchObject({ code: 'CLOSED' });
   });
 
-  test('options are checked', async () => {
+  test('handler and options are checked, before anything is taken', async () => {
+    await send('a');
     const invalid = { code: 'ARGUMENT_INVALID' };
+    for (const work of [consume, drain]) {
+      await expect(work(queue, undefined as never)).rejects.toMatchObject(invalid);
+      await expect(work(queue, () => {}, null as never)).rejects.toMatchObject(invalid);
+      await expect(work(queue, () => {}, { onError: 'log' as never })).rejects.toMatchObject(invalid);
+    }
+    await expect(deliveries(queue, null as never).next()).rejects.toMatchObject(invalid);
     await expect(consume(queue, () => {}, { concurrency: 0 })).rejects.toMatchObject(invalid);
     await expect(drain(queue, () => {}, { leaseMs: 0 })).rejects.toMatchObject(invalid);
     await expect(drain(queue, () => {}, { graceMs: -1 })).rejects.toMatchObject(invalid);
     await expect(drain(queue, () => {}, { retryBaseMs: 0.5 })).rejects.toMatchObject(invalid);
     await expect(deliveries(queue, { concurrency: 20_000 }).next()).rejects.toMatchObject(invalid);
+    expect((await queue.stats()).pending).toBe(1);
   });
 });
 

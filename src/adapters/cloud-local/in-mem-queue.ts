@@ -14,7 +14,6 @@
  */
 import { randomUUID } from 'node:crypto';
 import { checked } from '../../contracts/capability.js';
-import { RecoverableError } from '../../contracts/errors.js';
 import { LeaseToken, type QueueItemId } from '../../contracts/ids.js';
 import {
   type EnqueueOptions,
@@ -34,7 +33,13 @@ import { itemUnknown, leaseLost, requireHeld } from './queue/holding.js';
 import { idsAfter, idTimeMs } from './queue/ids.js';
 import { Item, Items } from './queue/items.js';
 import { Keys } from './queue/keys.js';
-import { checkOptions, type InMemQueueOptions, type InMemQueueSettings, requireFits } from './queue/options.js';
+import {
+  checkOptions,
+  type InMemQueueOptions,
+  type InMemQueueSettings,
+  requireFits,
+  requireRoom,
+} from './queue/options.js';
 import { replay } from './queue/replay.js';
 import { QueueStore } from './queue/store.js';
 import { Waiters } from './queue/waiters.js';
@@ -66,7 +71,7 @@ export class InMemQueue implements Queue {
   private constructor(store: QueueStore, settings: InMemQueueSettings) {
     this.#store = store;
     this.#settings = settings;
-    this.#keys = new Keys(settings.keyRetentionMs);
+    this.#keys = new Keys(settings.keyRetentionMs, () => this.#newId());
     this.#dead = new DeadLetters(store);
   }
 
@@ -91,8 +96,8 @@ export class InMemQueue implements Queue {
   // The door looks at `signal` before the call; a commit under way cannot be taken back.
   async enqueue(payload: Uint8Array, { key, delayMs }: EnqueueOptions = {}): Promise<QueueItemId> {
     requireFits(payload, this.#settings.payloadBytesMax);
+    if (key !== undefined) return this.#keys.once(key, payload, (item) => this.#append([item], delayMs));
     const item = new Item(this.#newId(), payload);
-    if (key !== undefined) return this.#keys.once(key, item, () => this.#append([item], delayMs));
     await this.#append([item], delayMs);
     return item.id;
   }
@@ -142,7 +147,7 @@ export class InMemQueue implements Queue {
   async ack(id: QueueItemId, token: LeaseToken | null = null): Promise<void> {
     this.#sweep();
     const item = this.#items.get(id);
-    if (item === undefined) return;
+    if (item === undefined) return this.#dead.refuseSettling(id, token);
     if (item.acking !== null && item.token === token) return item.acking;
     requireHeld(item, token);
     item.acking = this.#remove(item);
@@ -152,7 +157,10 @@ export class InMemQueue implements Queue {
   async nack(id: QueueItemId, token: LeaseToken | null = null, { delayMs = 0 }: NackOptions = {}): Promise<void> {
     this.#sweep();
     const item = this.#items.get(id);
-    if (item === undefined) throw itemUnknown(id, 'an item of this queue');
+    if (item === undefined) {
+      this.#dead.refuseSettling(id, token);
+      throw itemUnknown(id, 'an item of this queue');
+    }
     requireHeld(item, token);
     if (delayMs > 0) await this.#putOff(item, delayMs);
     else this.#toFront([item]);
@@ -170,6 +178,7 @@ export class InMemQueue implements Queue {
       const item = new Item(id, await this.#dead.payload(id));
       item.key = letter.key;
       await this.#store.requeue(item);
+      this.#dead.forget(id);
       this.#items.add(item, 'pending');
       this.#pending.pushFront(item);
       this.#waiters.wake(1);
@@ -225,15 +234,9 @@ export class InMemQueue implements Queue {
     this.#enter(items);
   }
 
-  /** Stores new items, then lets them join. To be called in the turn in which their ids were made: ids order commits. */
+  /** Stores new items, then lets them join. To be called in the turn in which new ids were made: they order commits. */
   async #append(items: readonly Item[], delayMs = 0): Promise<void> {
-    const { maxPendingBytes } = this.#settings;
-    if (this.#items.bytes + this.#arrivals.bytes + bytesOf(items) > maxPendingBytes) {
-      throw new RecoverableError('Throttled', `the backlog is at its bound of ${maxPendingBytes} bytes; retry later`, {
-        code: 'BACKLOG_FULL',
-        context: { maxPendingBytes },
-      });
-    }
+    requireRoom(bytesOf(items), this.#items.bytes + this.#arrivals.bytes, this.#settings.maxPendingBytes);
     if (delayMs > 0) {
       for (const item of items) {
         item.notBeforeMs = Date.now() + delayMs;
@@ -284,6 +287,7 @@ export class InMemQueue implements Queue {
       try {
         await this.#store.handOver(counted, spent);
       } catch (error) {
+        for (const item of spent) item.mayBeDead = true;
         this.#toFront(claimed);
         throw error;
       }
@@ -292,18 +296,20 @@ export class InMemQueue implements Queue {
       this.#items.move(item, 'gone');
       this.#dead.add({ id: item.id, attempts: item.attempts, payloadBytes: item.payload.length, key: item.key });
     }
-    return claimed.filter((item) => !isSpent(item)).map((item) => this.#lease(item, leaseMs));
+    // One moment for all: leases of one call end together, and so give back the oldest first.
+    const nowMs = performance.now();
+    return claimed.filter((item) => !isSpent(item)).map((item) => this.#lease(item, leaseMs, nowMs));
   }
 
   /** The lease begins here, after the count is stored. */
-  #lease(item: Item, leaseMs: number | null): QueueItem {
+  #lease(item: Item, leaseMs: number | null, nowMs: number): QueueItem {
     this.#items.move(item, 'inFlight');
     item.attempts += 1;
     item.notBeforeMs = 0;
     if (leaseMs !== null) {
       this.#leases += 1;
       item.token = LeaseToken.parse(`${this.#tokenPrefix}.${this.#leases}`);
-      this.#deadlines.set(item, performance.now() + leaseMs);
+      this.#deadlines.set(item, nowMs + leaseMs);
     }
     const { id, attempts, token } = item;
     // A copy: the item may be handed over again, and this one is the consumer's to change.

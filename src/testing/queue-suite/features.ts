@@ -1,6 +1,6 @@
 /** Features `replay`, `delay`, `key` and `dead-letters`, and how an adapter without them refuses. */
 import assert from 'node:assert/strict';
-import type { QueueItemId } from '../../contracts/ids.js';
+import type { LeaseToken, QueueItemId } from '../../contracts/ids.js';
 import type { Queue, QueueItem } from '../../contracts/queue.js';
 import {
   bytes,
@@ -9,6 +9,7 @@ import {
   listed,
   refused,
   SHORT_MS,
+  STRANGE_TOKEN,
   send,
   take,
   text,
@@ -136,6 +137,40 @@ export const deadLetters: Cases = {
     await failUntilDead(queue, id);
     assert.equal(await queue.purge('dead'), 1);
     assert.deepEqual(await listed(queue), []);
+  },
+
+  'a dead letter is held by nobody: ack and nack of it are refused, and it stays': async ({ open }) => {
+    const queue = await open();
+    const id = await send(queue, 'poison');
+    await failUntilDead(queue, id);
+    for (const settle of [queue.ack, queue.nack]) {
+      await refused(settle(id), 'ITEM_NOT_LEASED', 'Internal');
+      await refused(settle(id, STRANGE_TOKEN), 'LEASE_LOST', 'Transient');
+    }
+    await queue.requeue(id);
+    assert.equal(text(await take(queue)), 'poison');
+  },
+};
+
+export const leasedDeadLetters: Cases = {
+  'a token is stale once its item is a dead letter, and after that was requeued': async ({ open }) => {
+    const queue = await open();
+    const id = await send(queue, 'slow');
+    const tokens: LeaseToken[] = [];
+    for (let item = await queue.dequeueWithLease(SHORT_MS); item !== null; ) {
+      assert.ok(item.token !== null && tokens.push(item.token) <= 10, 'open it with at most 10 attempts per item');
+      await until(async () => (await queue.stats()).pending === 1);
+      item = await queue.dequeueWithLease(SHORT_MS);
+    }
+    const stale = async () => {
+      for (const token of tokens) await refused(queue.ack(id, token), 'LEASE_LOST', 'Transient');
+      for (const token of tokens) await refused(queue.nack(id, token), 'LEASE_LOST', 'Transient');
+    };
+    assert.equal((await queue.stats()).deadLetters, 1);
+    await stale();
+    await queue.requeue(id);
+    await stale();
+    assert.equal(text(await take(queue)), 'slow');
   },
 };
 

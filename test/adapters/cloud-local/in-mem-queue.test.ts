@@ -315,6 +315,23 @@ describe('leases', () => {
     await queue.close();
   });
 
+  test('leases of one call end in one moment, however long the hand-over takes', async () => {
+    const queue = await InMemQueue.open(storage);
+    await queue.enqueueMany(['a', 'b', 'c'].map(bytes));
+    let nowMs = performance.now();
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => {
+      nowMs += 1;
+      return nowMs;
+    });
+    await queue.dequeueMany(3, LONG_MS);
+    nowMs += LONG_MS - 100;
+    let pending = 0;
+    while (pending === 0) pending = (await queue.stats()).pending;
+    expect(pending).toBe(3);
+    clock.mockRestore();
+    await queue.close();
+  });
+
   test('a step of the wall clock moves no lease', async () => {
     const queue = await InMemQueue.open(storage);
     await queue.enqueue(bytes('a'));

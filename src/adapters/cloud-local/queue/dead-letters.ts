@@ -2,11 +2,12 @@
  * Dead letters: items given up after too many hand-overs. Their payloads stay in storage; memory knows which there are.
  *
  * Whoever is about to requeue or delete a letter takes it out first, synchronously, so no two calls get the same one,
- * and puts it back when the write fails.
+ * and puts it back when the write fails. Until then the queue still holds it: nobody is to take its id for unknown.
  */
 import { FatalError } from '../../../contracts/errors.js';
-import type { QueueItemId } from '../../../contracts/ids.js';
+import type { LeaseToken, QueueItemId } from '../../../contracts/ids.js';
 import type { QueueItem } from '../../../contracts/queue.js';
+import { requireHeld } from './holding.js';
 import type { KeyRecord } from './keys.js';
 import type { QueueStore } from './store.js';
 
@@ -27,6 +28,8 @@ const LETTERS_PER_PURGE = 1_000;
 export class DeadLetters {
   readonly #store: QueueStore;
   readonly #letters = new Map<QueueItemId, DeadLetter>();
+  /** Taken out for a write whose outcome is not known yet. */
+  readonly #leaving = new Set<QueueItemId>();
   #bytes = 0;
 
   constructor(store: QueueStore) {
@@ -42,18 +45,33 @@ export class DeadLetters {
     return this.#bytes;
   }
 
+  /** An id that is no letter's passes. A letter may be requeued: who settles it is not to believe that it is gone. */
+  refuseSettling(id: QueueItemId, token: LeaseToken | null): void {
+    if (!this.#letters.has(id) && !this.#leaving.has(id)) return;
+    requireHeld({ id, state: 'a dead letter', token: null }, token);
+  }
+
+  /** A letter that is new, or comes back because it could not be requeued or deleted. */
   add(letter: DeadLetter): void {
+    this.#leaving.delete(letter.id);
     this.#letters.set(letter.id, letter);
     this.#bytes += letter.payloadBytes;
   }
 
+  /** Takes a letter out for a write; then either {@link add} or {@link forget} is to be called. */
   take(id: QueueItemId): DeadLetter | undefined {
     const letter = this.#letters.get(id);
     if (letter !== undefined) {
       this.#letters.delete(id);
+      this.#leaving.add(id);
       this.#bytes -= letter.payloadBytes;
     }
     return letter;
+  }
+
+  /** The letter that was taken is none any more. */
+  forget(id: QueueItemId): void {
+    this.#leaving.delete(id);
   }
 
   async payload(id: QueueItemId): Promise<Uint8Array> {
@@ -91,7 +109,10 @@ export class DeadLetters {
         for (const letter of letters) this.add(letter);
         throw error;
       }
-      letters.forEach(onGone);
+      for (const letter of letters) {
+        this.forget(letter.id);
+        onGone(letter);
+      }
       purged += letters.length;
     }
     return purged;

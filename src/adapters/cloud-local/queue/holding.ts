@@ -1,13 +1,16 @@
 /** Who may settle an item: the rules of `ack`, `nack` and `extendLease`, and their refusals. */
 import { FatalError, RecoverableError } from '../../../contracts/errors.js';
 import type { LeaseToken, QueueItemId } from '../../../contracts/ids.js';
-import type { Item } from './items.js';
+import type { Item, ItemState } from './items.js';
+
+/** What is asked of an item that somebody wants to settle. A dead letter is held by nobody, whatever token is shown. */
+type Settled = Pick<Item, 'id' | 'token'> & { readonly state: ItemState | 'a dead letter' };
 
 /**
  * Refuses whoever does not hold the item. A token proves a hold only while its lease is the item's, and nothing is being
  * written for it; without a token, only an item in flight without a lease can be settled.
  */
-export function requireHeld(item: Item, token: LeaseToken | null): void {
+export function requireHeld(item: Settled, token: LeaseToken | null): void {
   if (token !== null) {
     if (item.state !== 'inFlight' || item.token !== token) throw leaseLost(item.id);
     return;

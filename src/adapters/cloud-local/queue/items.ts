@@ -42,6 +42,8 @@ export class Item implements Timed {
   key: KeyRecord | null = null;
   /** Whether storage holds a record of its attempts, delay or key. */
   hasRecord = false;
+  /** Whether storage may hold it as a dead letter: the write that made it one was taken for failed. */
+  mayBeDead = false;
   /** Of the lease that it is under. */
   token: LeaseToken | null = null;
   /** The ack under way, which a repeated ack joins. */

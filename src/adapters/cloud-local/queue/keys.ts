@@ -3,14 +3,16 @@
  *
  * A key is taken from the moment its enqueue begins until its item is acked (or purged), and `keyRetentionMs` longer.
  * It is compared by the SHA-256 of the payload, because after the ack there is no payload to compare with.
+ * An enqueue that failed frees its key, but may have reached storage: the next one with the key writes over it, under
+ * the same id, so that no restart finds two items of one key. Such an item's id may be older than its place in line.
  * Retained keys are dropped in the order of their acks, by the enqueues that come later: no timer is needed, as a key
  * that nobody asks for is in nobody's way.
  */
 import { createHash } from 'node:crypto';
-import { FatalError } from '../../../contracts/errors.js';
+import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import { type QueueItemId, show } from '../../../contracts/ids.js';
 import { Deque } from './deque.js';
-import type { Item } from './items.js';
+import { Item } from './items.js';
 
 export interface KeyRecord {
   readonly key: string;
@@ -26,13 +28,21 @@ export interface KeyRecord {
 /** Retained keys dropped along with one enqueue: more than one, so that dropping keeps up with coming. */
 const DROPS_PER_ENQUEUE_MAX = 16;
 
+/** Failed enqueues whose id is remembered for their keys, the latest of them: some 200 bytes each. */
+const DOUBTFUL_MAX = 10_000;
+
 export class Keys {
   readonly #retentionMs: number;
   readonly #records = new Map<string, KeyRecord>();
   readonly #retained = new Deque<KeyRecord>();
+  /** Ids under which a key may stand in storage, though its enqueue failed; the oldest failure first. */
+  readonly #doubtful = new Map<string, QueueItemId>();
+  readonly #newId: () => QueueItemId;
 
-  constructor(retentionMs: number) {
+  /** @param newId draws the id of an item that is to be stored in the same turn */
+  constructor(retentionMs: number, newId: () => QueueItemId) {
     this.#retentionMs = retentionMs;
+    this.#newId = newId;
   }
 
   /**
@@ -40,22 +50,25 @@ export class Keys {
    * @param store writes the item with its `key`; a second call with the same key meanwhile shares the outcome
    * @throws FatalError SchemaViolation, code `KEY_REUSED`: the key stands for other bytes
    */
-  async once(key: string, item: Item, store: () => Promise<void>): Promise<QueueItemId> {
-    const digest = createHash('sha256').update(item.payload).digest('hex');
+  async once(key: string, payload: Uint8Array, store: (item: Item) => Promise<void>): Promise<QueueItemId> {
+    const digest = createHash('sha256').update(payload).digest('hex');
     const known = this.#records.get(key);
     if (known !== undefined && (known.untilMs === 0 || known.untilMs > Date.now())) {
       if (known.digest !== digest) throw reused(known);
       await known.storing;
       return known.id;
     }
+    const item = new Item(this.#doubtful.get(key) ?? this.#newId(), payload);
     const record: KeyRecord = { key, id: item.id, digest, untilMs: 0, storing: null };
     item.key = record;
     this.#records.set(key, record);
     try {
-      record.storing = store();
+      record.storing = store(item);
       await record.storing;
+      this.#doubtful.delete(key);
     } catch (error) {
       this.release(record);
+      if (mayBeStored(error)) this.#doubt(record);
       throw error;
     } finally {
       record.storing = null;
@@ -96,6 +109,20 @@ export class Keys {
     }
     return ids;
   }
+
+  #doubt({ key, id }: KeyRecord): void {
+    this.#doubtful.delete(key);
+    this.#doubtful.set(key, id);
+    for (const oldest of this.#doubtful.keys()) {
+      if (this.#doubtful.size <= DOUBTFUL_MAX) return;
+      this.#doubtful.delete(oldest);
+    }
+  }
+}
+
+/** What was turned away, or refused for good, was not written. */
+function mayBeStored(error: unknown): boolean {
+  return !isCoreError(error) || (error.severity === 'recoverable' && error.kind !== 'Throttled');
 }
 
 function reused({ key, id }: KeyRecord): FatalError {

@@ -1,7 +1,6 @@
 /** Options of InMemQueue: plain JSON, each checked and defaulted here, so that plugins.json can hold them. */
 import * as check from '../../../contracts/arguments.js';
-import { FatalError } from '../../../contracts/errors.js';
-import { show } from '../../../contracts/ids.js';
+import { FatalError, RecoverableError } from '../../../contracts/errors.js';
 import { WAIT_MS_MAX } from '../../../contracts/queue.js';
 
 export interface InMemQueueOptions {
@@ -23,7 +22,14 @@ export interface InMemQueueSettings extends Required<Omit<InMemQueueOptions, 'na
   readonly name: string | null;
 }
 
-const KNOWN = ['name', 'payloadBytesMax', 'maxPendingBytes', 'maxAttempts', 'keyRetentionMs', 'closeTimeoutMs'];
+const KNOWN = [
+  'name',
+  'payloadBytesMax',
+  'maxPendingBytes',
+  'maxAttempts',
+  'keyRetentionMs',
+  'closeTimeoutMs',
+] as const;
 
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 
@@ -32,14 +38,7 @@ const PAYLOAD_BYTES_MAX = 2 ** 31 - 1;
 
 /** @throws FatalError SchemaViolation, code `ARGUMENT_INVALID`, naming the option and what it has to be */
 export function checkOptions(given: InMemQueueOptions): InMemQueueSettings {
-  const options = check.options('options', given) as InMemQueueOptions;
-  const stranger = Object.keys(options).find((option) => !KNOWN.includes(option));
-  if (stranger !== undefined) {
-    throw new FatalError('SchemaViolation', `unknown option ${show(stranger)}; known are ${KNOWN.join(', ')}`, {
-      code: 'ARGUMENT_INVALID',
-      context: { argument: stranger },
-    });
-  }
+  const options: InMemQueueOptions = check.known('options', given, KNOWN);
   const { name } = options;
   if (name !== undefined && (typeof name !== 'string' || !NAME.test(name))) {
     throw check.invalid('options.name', '1 to 64 of A–Z a–z 0–9 _ -', name);
@@ -66,4 +65,24 @@ export function requireFits(payload: Uint8Array, payloadBytesMax: number): void 
     `a payload of ${payload.length} bytes is over this queue's bound of ${payloadBytesMax}; store it elsewhere and enqueue its id`,
     { code: 'PAYLOAD_TOO_LARGE', context: { payloadBytes: payload.length, payloadBytesMax } },
   );
+}
+
+/**
+ * What several payloads need together. More than the backlog could ever hold is refused for good.
+ * @param held bytes of the backlog so far
+ * @throws FatalError SchemaViolation, code `PAYLOAD_TOO_LARGE`. RecoverableError Throttled, code `BACKLOG_FULL`.
+ */
+export function requireRoom(bytes: number, held: number, maxPendingBytes: number): void {
+  if (bytes > maxPendingBytes) {
+    throw new FatalError(
+      'SchemaViolation',
+      `payloads of ${bytes} bytes together are over this queue's bound of ${maxPendingBytes}; enqueue fewer at once`,
+      { code: 'PAYLOAD_TOO_LARGE', context: { payloadBytes: bytes, maxPendingBytes } },
+    );
+  }
+  if (held + bytes <= maxPendingBytes) return;
+  throw new RecoverableError('Throttled', `the backlog is at its bound of ${maxPendingBytes} bytes; retry later`, {
+    code: 'BACKLOG_FULL',
+    context: { maxPendingBytes },
+  });
 }

@@ -95,6 +95,7 @@ export class QueueStore {
     return this.#commit((txn) => {
       for (const item of items) {
         txn.delete(key(this.#items, item.id));
+        if (item.mayBeDead) txn.delete(key(this.#dead, item.id));
         if (item.key !== null && item.key.untilMs > 0) {
           this.#putRecord(txn, item, { ...keyOf(item), untilMs: item.key.untilMs });
         } else if (item.hasRecord) {
@@ -130,9 +131,11 @@ export class QueueStore {
     });
   }
 
+  /** The items' rows, too: a requeue that was taken for failed may have made them. */
   removeDead(ids: readonly QueueItemId[]): Promise<void> {
     return this.#commit((txn) => {
       for (const id of ids) {
+        txn.delete(key(this.#items, id));
         txn.delete(key(this.#dead, id));
         txn.delete(key(this.#records, id));
       }
@@ -145,8 +148,11 @@ export class QueueStore {
     });
   }
 
-  readDead(ids: readonly QueueItemId[]): Promise<(Uint8Array | null)[]> {
-    return this.#answered(() => this.#storage.getMany(ids.map((id) => key(this.#dead, id))));
+  /** Payloads of dead letters; from the items' rows where a requeue was taken for failed, and had moved them there. */
+  async readDead(ids: readonly QueueItemId[]): Promise<(Uint8Array | null)[]> {
+    const keys = [this.#dead, this.#items].flatMap((namespace) => ids.map((id) => key(namespace, id)));
+    const payloads = await this.#answered(() => this.#storage.getMany(keys));
+    return ids.map((_, i) => payloads[i] ?? payloads[i + ids.length] ?? null);
   }
 
   /**

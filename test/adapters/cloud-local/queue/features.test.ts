@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { InMemQueue } from '../../../../src/adapters/cloud-local/in-mem-queue.js';
 import { MemoryStorage } from '../../../../src/adapters/cloud-local/memory-storage.js';
 import { type QueueItemId, RecoverableError, type Storage } from '../../../../src/contracts/index.js';
-import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, text } from './support.js';
+import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, text, turn, until } from './support.js';
 
 const ROWS = 'cloudlocal_queue';
 const META = 'cloudlocal_queue_meta';
@@ -11,6 +11,12 @@ const DEAD = 'cloudlocal_queue_dead';
 
 const diskFull = () =>
   new RecoverableError('Transient', 'could not commit: ENOSPC, the disk is full', { code: 'IO_ERROR' });
+
+/** The commit takes effect, and nobody is told. */
+const applyThenFail = async (commit: () => Promise<boolean>): Promise<boolean> => {
+  await commit();
+  throw diskFull();
+};
 
 let storage: Storage;
 
@@ -119,6 +125,62 @@ describe('dead letters', () => {
     expect(await queue.stats()).toMatchObject({ deadLetters: 1, pending: 0 });
     await Promise.all([queue.requeue(id), expect(queue.requeue(id)).rejects.toMatchObject({ code: 'ITEM_UNKNOWN' })]);
     expect(await takeAll(queue)).toEqual(['a']);
+    await queue.close();
+  });
+
+  test.each(['requeue', 'purge'])('while a %s is being written, the letter is still no unknown id', async (how) => {
+    const held = hooked(storage);
+    const queue = await InMemQueue.open(held.storage, { maxAttempts: 1 });
+    const id = await queue.enqueue(bytes('a'));
+    const item = await queue.dequeueWithLease(1);
+    await until(async () => (await queue.stats()).pending === 1);
+    await queue.dequeue();
+    let release = () => {};
+    held.hook = async (commit) => {
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      return commit();
+    };
+    const writing = how === 'requeue' ? queue.requeue(id) : queue.purge('dead');
+    await turn();
+    expect(await codeOf(queue.ack(id, item?.token))).toBe('LEASE_LOST');
+    expect(await codeOf(queue.nack(id, item?.token))).toBe('LEASE_LOST');
+    expect(await codeOf(queue.ack(id))).toBe('ITEM_NOT_LEASED');
+    release();
+    await writing;
+    // Requeued, it is held by nobody; purged, it is unknown, and an ack of that resolves.
+    expect(await codeOf(queue.ack(id, item?.token))).toBe(how === 'requeue' ? 'LEASE_LOST' : 'resolved');
+    await queue.close();
+  });
+
+  test('a requeue that took effect and failed can be repeated, or its letter purged', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage, { maxAttempts: 1 });
+    const ids = await queue.enqueueMany(['a', 'b'].map(bytes));
+    for (let i = 0; i < 3; i += 1) await failOnce(queue);
+    failing.hook = applyThenFail;
+    for (const id of ids) expect(await codeOf(queue.requeue(id))).toBe('IO_ERROR');
+    failing.hook = (commit) => commit();
+    await queue.requeue(ids[0] as QueueItemId);
+    expect(await queue.purge('dead')).toBe(1);
+    await queue.close();
+    const again = await InMemQueue.open(storage);
+    expect(await takeAll(again)).toEqual(['a']);
+    expect((await again.stats()).deadLetters).toBe(0);
+    await again.close();
+  });
+
+  test('an item that became a dead letter by a write that failed can be purged for good', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage, { maxAttempts: 1 });
+    await queue.enqueue(bytes('a'));
+    await failOnce(queue);
+    failing.hook = applyThenFail;
+    expect(await codeOf(queue.dequeue())).toBe('IO_ERROR');
+    failing.hook = (commit) => commit();
+    expect(await queue.purge('pending')).toBe(1);
+    expect([await storedIds(storage, DEAD), await storedIds(storage, META)]).toEqual([[], []]);
     await queue.close();
   });
 
@@ -255,6 +317,50 @@ describe('keys', () => {
     expect(await Promise.all(overlapping)).toEqual(['IO_ERROR', 'IO_ERROR']);
     failing.hook = (commit) => commit();
     await queue.enqueue(bytes('b'), { key: 'k' });
+    await queue.close();
+  });
+
+  test.each(['the same', 'other'])(
+    'an enqueue that took effect and failed, repeated with %s bytes: one item',
+    async (b) => {
+      const failing = hooked(storage);
+      const queue = await InMemQueue.open(failing.storage);
+      failing.hook = applyThenFail;
+      expect(await codeOf(queue.enqueue(bytes('a'), { key: 'k' }))).toBe('IO_ERROR');
+      failing.hook = () => Promise.reject(diskFull());
+      expect(await codeOf(queue.enqueue(bytes('a'), { key: 'k' }))).toBe('IO_ERROR');
+      failing.hook = (commit) => commit();
+      const between = await queue.enqueue(bytes('between'));
+      const payload = b === 'other' ? 'b' : 'a';
+      const id = await queue.enqueue(bytes(payload), { key: 'k' });
+      expect(await queue.enqueue(bytes(payload), { key: 'k' })).toBe(id);
+      expect(await storedIds(storage, ROWS)).toEqual([id, between]);
+      // Now it came second; the next opening goes by the ids.
+      expect(await takeAll(queue)).toEqual(['between', payload]);
+      await queue.close();
+      const again = await InMemQueue.open(storage);
+      expect(await again.enqueue(bytes(payload), { key: 'k' })).toBe(id);
+      expect(await takeAll(again)).toEqual([payload, 'between']);
+      await again.close();
+    },
+  );
+
+  test('the ids of the last 10,000 failed keys are remembered; one turned away by a full backlog has none', async () => {
+    const failing = hooked(storage);
+    const queue = await InMemQueue.open(failing.storage, { maxPendingBytes: 10_001 });
+    failing.hook = applyThenFail;
+    const keys = Array.from({ length: 10_001 }, (_, i) => String(i));
+    await Promise.all(keys.map((key) => codeOf(queue.enqueue(bytes('a'), { key }))));
+    failing.hook = (commit) => commit();
+    const [first, second, ...rest] = await storedIds(storage, ROWS);
+    expect(rest).toHaveLength(9_999);
+    expect(await queue.enqueue(bytes('a'), { key: '1' })).toBe(second);
+    await queue.enqueue(new Uint8Array(10_000));
+    expect(await codeOf(queue.enqueue(bytes('a'), { key: 'new' }))).toBe('BACKLOG_FULL');
+    expect(await codeOf(queue.enqueue(bytes('a'), { key: '0' }))).toBe('BACKLOG_FULL');
+    await queue.purge('pending');
+    expect(await queue.enqueue(bytes('a'), { key: '0' })).not.toBe(first);
+    expect(await queue.enqueue(bytes('a'), { key: '2' })).toBe(rest[0]);
     await queue.close();
   });
 

@@ -161,6 +161,8 @@ describe('bounds', () => {
     expect((await queue.stats()).payloadBytesMax).toBe(10);
     expect(await codeOf(queue.enqueue(new Uint8Array(11)))).toBe('PAYLOAD_TOO_LARGE');
     expect(await codeOf(queue.enqueueMany([new Uint8Array(11)]))).toBe('PAYLOAD_TOO_LARGE');
+    // Together more than the backlog could ever hold: no retry would help.
+    expect(await codeOf(queue.enqueueMany([new Uint8Array(6), new Uint8Array(5)]))).toBe('PAYLOAD_TOO_LARGE');
     const overlapping = await Promise.all([1, 2, 3].map(() => codeOf(queue.enqueue(new Uint8Array(4)))));
     expect(overlapping).toEqual(['resolved', 'resolved', 'BACKLOG_FULL']);
     const item = await queue.dequeue();
