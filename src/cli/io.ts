@@ -1,5 +1,5 @@
 /** What a command line run touches of the process, so that a test can run it in its own, and what every command gets. */
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { Command } from 'commander';
 import type { HostOptions } from '../registry/index.js';
 
@@ -7,6 +7,8 @@ export type OutputStream = Writable & { readonly isTTY?: boolean; readonly colum
 
 /** Where a run gets its input and leaves its output. */
 export interface Io {
+  /** Opens the input. A command that reads none does not call it. */
+  readonly stdin: () => Readable;
   /** Data: what was asked for. */
   readonly stdout: OutputStream;
   /** Everything else: errors, warnings, progress. */
@@ -16,6 +18,11 @@ export interface Io {
   readonly cwd: string;
   /** Aborted when the user wants the run to end: commands finish what is under way, tidy up and return. */
   readonly signal: AbortSignal;
+  /**
+   * Aborted when the user asks for the end again. A command that listens gives up what is under way, and tidies up still;
+   * where none does, the process exits.
+   */
+  readonly insisted: AbortSignal;
   /** Handed to `createHost` as they are. */
   readonly hostOptions?: Pick<HostOptions, 'importModule'>;
 }
@@ -31,6 +38,8 @@ export interface Cli extends Io {
   readonly verbose: boolean;
   /** 0 done, 1 an operation or check failed, 2 wrong usage or configuration. Set by the command; 0 to begin with. */
   exitCode: 0 | 1 | 2;
+  /** Whether stdout has the beginning of a JSON document: an error is then told on stderr alone. */
+  documentBegun: boolean;
 }
 
 /** What the module of a command exports: it is imported only when the command is asked for. */

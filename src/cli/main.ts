@@ -1,20 +1,29 @@
 #!/usr/bin/env node
 /** The program: gives `run` the process's streams and signals, and the process the exit code of `run`. */
+import { getEventListeners } from 'node:events';
 import { constants } from 'node:os';
 import { tell } from './output.js';
 import { run } from './program.js';
 
 const stopping = new AbortController();
+const insisting = new AbortController();
 let stoppedBy: 'SIGINT' | 'SIGTERM' | null = null;
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
-    if (stoppedBy !== null) process.exit(codeOf(signal));
-    stoppedBy = signal;
+    const heard = !insisting.signal.aborted && getEventListeners(insisting.signal, 'abort').length > 0;
+    if (stoppedBy !== null && !heard) process.exit(codeOf(signal));
     // Not behind the progress bar, and the ^C that a terminal shows.
     if (process.stderr.isTTY) process.stderr.write('\n');
-    tell(process, `${signal}: finishing what is under way, then stopping; once more to exit at once`);
-    stopping.abort(new Error(`stopped by ${signal}`));
+    if (stoppedBy === null) {
+      stoppedBy = signal;
+      const next = heard ? 'once more to give it up' : 'once more to exit at once';
+      tell(process, `${signal}: finishing what is under way, then stopping; ${next}`);
+      stopping.abort(new Error(`stopped by ${signal}`));
+    } else {
+      tell(process, `${signal}: giving up what is under way, then stopping; once more to exit at once`);
+      insisting.abort(new Error(`stopped by a second ${signal}`));
+    }
   });
 }
 
@@ -26,11 +35,13 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 const exitCode = await run(process.argv.slice(2), {
+  stdin: () => process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
   cwd: process.cwd(),
   signal: stopping.signal,
+  insisted: insisting.signal,
 });
 // Not `process.exitCode` alone: a handle that a plugin left open would keep the process. A pipe is written to its end
 // first: the callback of an empty write comes after everything before it.

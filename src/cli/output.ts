@@ -1,6 +1,8 @@
 /** How the command line writes: lines, colours where they are wanted, numbers with their unit. */
 import pico from 'picocolors';
+import { systemError } from '../contracts/errors.js';
 import type { Cli, Io, OutputStream } from './io.js';
+import { printable } from './tour/paths.js';
 
 export type Colors = ReturnType<typeof pico.createColors>;
 
@@ -18,9 +20,60 @@ export function writeJson(cli: Io, document: unknown): void {
   writeLine(cli.stdout, JSON.stringify(document, null, 2));
 }
 
-/** One sentence for people on stderr; each line of it names the program. */
+/** Whoever read the output has gone, as `head` does: the command ends early and says nothing of it. */
+export class ReaderGone extends Error {
+  override readonly name = 'ReaderGone';
+}
+
+/** Errors of streams: one of the process forgets its own as soon as it has told of it. */
+const failures = new WeakMap<OutputStream, NodeJS.ErrnoException>();
+
+/** Notes what goes wrong with the stream, for {@link write} and {@link flush} to tell. */
+export function watch(stream: OutputStream): void {
+  stream.on('error', (error) => failures.set(stream, error));
+}
+
+/**
+ * Writes, and waits until the stream takes more: for output of any length, in bounded memory.
+ * @throws ReaderGone, or RecoverableError or FatalError (disk full and the like)
+ */
+export async function write(stream: OutputStream, chunk: string | Uint8Array): Promise<void> {
+  throwFailure(stream);
+  if (stream.write(chunk)) return;
+  await new Promise<void>((resolve) => {
+    const end = () => {
+      for (const event of EVENTS) stream.off(event, end);
+      resolve();
+    };
+    for (const event of EVENTS) stream.on(event, end);
+  });
+  throwFailure(stream);
+}
+
+const EVENTS = ['drain', 'error', 'close'] as const;
+
+/**
+ * Resolves when everything written so far has been handed over.
+ * @throws as {@link write}
+ */
+export async function flush(stream: OutputStream): Promise<void> {
+  await new Promise<void>((resolve) => stream.write('', () => resolve()));
+  throwFailure(stream);
+}
+
+function throwFailure(stream: OutputStream): void {
+  const error = failures.get(stream);
+  if (error !== undefined) throw error.code === 'EPIPE' ? new ReaderGone() : systemError(error, 'write the output');
+}
+
+/** One sentence for people on stderr; each line of it names the program, and none disturbs a terminal. */
 export function tell(io: Pick<Cli, 'stderr'>, text: string): void {
-  for (const line of text.split('\n')) writeLine(io.stderr, `rollout-cloud: ${line}`);
+  for (const line of text.split('\n')) writeLine(io.stderr, `rollout-cloud: ${printable(Buffer.from(line))}`);
+}
+
+/** A name or other text as it may stand in a sentence: quoted, what could disturb a terminal escaped. */
+export function quoted(text: string): string {
+  return printable(Buffer.from(JSON.stringify(text)));
 }
 
 /** `12,345` */

@@ -11,10 +11,11 @@ import { inspect } from 'node:util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isCoreError } from '../contracts/errors.js';
 import { type Cli, type CommandModule, type Io, UsageError } from './io.js';
-import { tell, writeLine } from './output.js';
+import { flush, ReaderGone, tell, watch, writeLine } from './output.js';
+import { printable } from './tour/paths.js';
 
 /** Every command there is, in the order of `--help`. */
-const COMMANDS: readonly { usage: string; summary: string; load(): Promise<CommandModule> }[] = [
+export const COMMANDS: readonly { usage: string; summary: string; load(): Promise<CommandModule> }[] = [
   {
     usage: 'tour [dir]',
     summary: 'store every file under dir, work off one job per file, and check each blob against its file',
@@ -25,7 +26,40 @@ const COMMANDS: readonly { usage: string; summary: string; load(): Promise<Comma
     summary: 'probe every bound capability with a real round trip',
     load: () => import('./doctor.js'),
   },
+  {
+    usage: 'plugins',
+    summary: 'what serves what: plugins, adapters, instances and their configuration',
+    load: () => import('./plugins.js'),
+  },
+  {
+    usage: 'objects',
+    summary: 'put, get, stat, list, remove and verify objects',
+    load: () => import('./objects/command.js'),
+  },
+  {
+    usage: 'queue',
+    summary: 'send, receive and work off items of a queue',
+    load: () => import('./queue/command.js'),
+  },
+  {
+    usage: 'secrets',
+    summary: 'which secrets may be read, and which of them are set',
+    load: () => import('./secrets.js'),
+  },
+  {
+    usage: 'compute',
+    summary: 'what this machine has',
+    load: () => import('./compute.js'),
+  },
+  {
+    usage: 'completion <shell>',
+    summary: 'print the completion script of a shell: bash, zsh or fish',
+    load: () => import('./completion/command.js'),
+  },
 ];
+
+/** What a shell reports of a program that SIGPIPE ended, 128 + 13: its reader has gone before it was done. */
+const READER_GONE = 141;
 
 interface GlobalOptions {
   readonly config: string;
@@ -39,23 +73,25 @@ interface GlobalOptions {
  * Runs one command line; resolves to its exit code and never rejects.
  * @param args without the names of node and of the program
  */
-export async function run(args: readonly string[], io: Io): Promise<0 | 1 | 2> {
+export async function run(args: readonly string[], io: Io): Promise<0 | 1 | 2 | typeof READER_GONE> {
   const program = globalOptions(io);
-  let exitCode: 0 | 1 | 2 = 0;
+  let cli: Cli | undefined;
+  watch(io.stdout);
   for (const { usage, summary } of COMMANDS) program.command(usage).description(summary);
   program.hook('preSubcommand', async (_program, command) => {
     const known = COMMANDS.find(({ usage }) => usage.split(' ')[0] === command.name());
-    const cli = makeCli(io, program.opts<GlobalOptions>());
-    command.hook('postAction', () => {
-      exitCode = cli.exitCode;
-    });
+    cli = makeCli(io, program.opts<GlobalOptions>());
     (await known?.load())?.define(command, cli);
   });
   try {
     await program.parseAsync(args, { from: 'user' });
-    return exitCode;
+    await flush(io.stdout).catch((error) => {
+      // What was to be done has been done, read or not.
+      if (!(error instanceof ReaderGone)) throw error;
+    });
+    return cli?.exitCode ?? 0;
   } catch (error) {
-    return report(error, io, program.opts<GlobalOptions>());
+    return report(error, io, program.opts<GlobalOptions>(), cli?.documentBegun);
   }
 }
 
@@ -79,9 +115,18 @@ function globalOptions(io: Io): Command {
         writeErr: (text) => io.stderr.write(text),
         getOutHasColors: () => false,
         getErrHasColors: () => false,
-        outputError: (text, write) => write(text.replace(/^error: /, 'rollout-cloud: ')),
+        outputError: (text, write) => write(`${sentence(text)}\n`),
       })
   );
+}
+
+/** One line, whatever has been typed: commander quotes it as it is, and puts what it suggests on a line of its own. */
+function sentence(text: string): string {
+  const line = text
+    .trimEnd()
+    .replace(/^error: /, 'rollout-cloud: ')
+    .replace(/\n(?=\(Did you mean .*\)$)/, ' ');
+  return printable(Buffer.from(line));
 }
 
 /** The first package.json above this file, wherever the build has put it. */
@@ -116,19 +161,20 @@ function makeCli(io: Io, { config, set = {}, json = false, verbose = false, prof
       '--profile is not supported yet; keep the values in a file of their own and name it with --config',
     );
   }
-  return { ...io, config: resolve(io.cwd, config), set, json, verbose, exitCode: 0 };
+  return { ...io, config: resolve(io.cwd, config), set, json, verbose, exitCode: 0, documentBegun: false };
 }
 
 /** Says what went wrong, and returns the exit code for it. */
-function report(error: unknown, io: Io, { json, verbose }: GlobalOptions): 0 | 1 | 2 {
+function report(error: unknown, io: Io, { json, verbose }: GlobalOptions, documentBegun = false) {
   // Commander has printed its own errors, and what --help and --version ask for.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof ReaderGone) return READER_GONE;
   // The user knows: he asked for it.
   if (io.signal.aborted && error === io.signal.reason) return 1;
   const message = error instanceof Error ? error.message : String(error);
   tell(io, message);
   if (verbose) writeLine(io.stderr, inspect(error));
-  if (json) {
+  if (json && !documentBegun) {
     const document = isCoreError(error) ? error.toJSON() : { name: (error as Error).name, message };
     writeLine(io.stdout, JSON.stringify({ error: document }, null, 2));
   }

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Writable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { run } from '../../src/cli/program.js';
 import { importModule } from '../support/import-module.js';
@@ -67,14 +67,23 @@ export class Place {
     for (let i = 0; i < count; i++) this.write(`${folder}/${Math.floor(i / 100)}/${i}.txt`, content(i));
   }
 
-  /** Runs the command line in this process. */
+  /** Runs the command line in this process. `input` is what is on stdin: chunks, none by default. */
   async run(
     args: readonly string[],
-    options: { tty?: boolean; env?: Record<string, string>; signal?: AbortSignal } = {},
+    options: {
+      tty?: boolean;
+      env?: Record<string, string>;
+      signal?: AbortSignal;
+      insisted?: AbortSignal;
+      input?: Iterable<Buffer> | AsyncIterable<Buffer>;
+    } = {},
   ): Promise<Result> {
-    const { tty = false, env = {}, signal = new AbortController().signal } = options;
+    const never = new AbortController().signal;
+    const { tty = false, env = {}, signal = never, insisted = never, input = [] } = options;
     const [stdout, stderr] = [new Sink(tty), new Sink(tty)];
-    const code = await run(args, { stdout, stderr, env, cwd: this.folder, signal, hostOptions: { importModule } });
+    const stdin = () => Readable.from(input);
+    const io = { stdin, stdout, stderr, env, cwd: this.folder, signal, insisted, hostOptions: { importModule } };
+    const code = await run(args, io);
     return { code, stdout: stdout.text, stderr: stderr.text };
   }
 

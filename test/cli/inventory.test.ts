@@ -1,0 +1,214 @@
+/** `compute`, `plugins list` and `secrets`: what there is, for people and as JSON. */
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { bindOdd } from './odd-plugin.js';
+import { LOCAL, Place } from './support.js';
+
+let place: Place;
+beforeEach(() => {
+  place = new Place();
+});
+afterEach(() => Place.removeAll());
+
+/** The secrets of the local configuration: environment variables of this process, as the adapter reads them. */
+const VARIABLE = 'ROLLOUT_SECRET_TOUR_TEST_SET';
+afterEach(() => {
+  delete process.env[VARIABLE];
+});
+
+const INVENTORY = {
+  cpuCount: 64,
+  memoryMib: 262_144,
+  gpus: [
+    {
+      vendor: 'nvidia',
+      model: 'H200',
+      memoryMib: 143_771,
+      source: 'nvml',
+      memoryUsedMib: 1_024,
+      utilization: 0.25,
+      temperatureC: 41,
+    },
+    { vendor: 'amd', model: 'MI300X', memoryMib: 196_608, source: 'rocm' },
+  ],
+  instanceType: 'p5en.48xlarge',
+  gpuReason: null,
+  cpuLimit: 8,
+  memoryLimitMib: 65_536,
+  memoryAvailableMib: 60_000,
+  cpuModel: 'Some CPU',
+  cpuFlags: ['avx2'],
+  arch: 'x64',
+  numaNodes: [
+    { id: 0, cpus: [0, 1], memoryMib: 131_072 },
+    { id: 1, cpus: [2], memoryMib: null },
+  ],
+  hostname: 'box',
+  kernel: '6.1.0',
+};
+
+describe('compute', () => {
+  test('the machine that this runs on', async () => {
+    const { code, stdout, stderr } = await place.run(['compute', '--json']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(JSON.parse(stdout)).toMatchObject({
+      cpuCount: expect.any(Number),
+      arch: process.arch,
+      preemptionLeadMs: null,
+    });
+    const text = (await place.run(['compute'])).stdout;
+    expect(text).toMatch(/^host +.+\ninstance type +.+\ncpus +\d+.*\nmemory +.+\ngpus +none: .+\n/);
+    expect(text).toMatch(/\npreemption +no notice\n$/);
+  });
+
+  test('one with GPUs, limits and NUMA nodes', async () => {
+    bindOdd(place, {
+      provides: 'ComputeHint@1',
+      factory: `() => ({ inventory: async () => (${JSON.stringify(INVENTORY)}), preemptionSignal: async () => 120000 })`,
+    });
+    const { stdout } = await place.run(['compute']);
+    const rows = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.trim().replace(/ {2,}/g, ' | '));
+    expect(rows).toEqual([
+      'host | box, 6.1.0, x64',
+      'instance type | p5en.48xlarge',
+      'cpus | 64, limited to 8, Some CPU',
+      'memory | 256 GiB, limited to 64.0 GiB, 58.6 GiB available',
+      'gpus | nvidia H200 | 140 GiB, 1.0 GiB used | 25 % busy | 41 °C | told by nvml',
+      'amd MI300X | 192 GiB | told by rocm',
+      'numa nodes | node 0 | 2 cpus | 128 GiB',
+      'node 1 | 1 cpu',
+      'preemption | in 120 s',
+    ]);
+    expect(JSON.parse((await place.run(['compute', '--json'])).stdout)).toEqual({
+      ...INVENTORY,
+      preemptionLeadMs: 120_000,
+    });
+  });
+
+  test('bold on a terminal, unless NO_COLOR is set', async () => {
+    expect((await place.run(['compute'], { tty: true })).stdout).toMatch(/^\x1b\[1mhost\x1b\[22m/);
+    expect((await place.run(['compute'], { tty: true, env: { NO_COLOR: '1' } })).stdout).toMatch(/^host/);
+    expect((await place.run(['compute'])).stdout).not.toContain('\x1b');
+  });
+});
+
+describe('plugins list', () => {
+  test('every instance: adapter, plugin and version, state, configuration with its defaults', async () => {
+    const { code, stdout, stderr } = await place.run(['plugins', 'list', '--json']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const { instances, warnings } = JSON.parse(stdout);
+    expect(warnings).toEqual([]);
+    expect(instances).toHaveLength(5);
+    expect(instances[1]).toEqual({
+      capability: 'ObjectStore',
+      name: 'default',
+      isDefault: true,
+      adapter: 'local.fs',
+      plugin: 'rollout.cloud-local',
+      pluginVersion: expect.stringMatching(/^\d+\.\d+\.\d+$/),
+      state: 'planned',
+      config: { root: place.path('data/object-store'), durability: 'full', io: 'auto' },
+    });
+  });
+
+  test('for people, with a mark at the default one', async () => {
+    const store = (root: string) => ({ adapter: 'local.fs', config: { root } });
+    const instances = { first: store('./first'), second: store('./second') };
+    const bindings = { ...LOCAL.bindings, ObjectStore: { default: 'second', instances } };
+    place.write('plugins.json', JSON.stringify({ bindings }));
+    const { stdout } = await place.run(['plugins', 'list']);
+    expect(stdout).toMatch(
+      /^ {3}ObjectStore#first +local\.fs +rollout\.cloud-local \S+ +planned +root=".*first" durability="full" io="auto"$/m,
+    );
+    expect(stdout).toMatch(/^\* {2}ObjectStore#second /m);
+    expect(stdout).toMatch(/^\* {2}SecretStore#default .* allowlist=\["TOUR_TEST_SET","TOUR_TEST_UNSET"\]$/m);
+  });
+
+  test('warns of an optional plugin that is not there', async () => {
+    place.write('plugins.json', JSON.stringify({ plugins: [{ use: './nowhere', optional: true }], bindings: {} }));
+    const { code, stdout, stderr } = await place.run(['plugins', 'list', '--json']);
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: expect.stringMatching(/^rollout-cloud: warning: .*nowhere.*\n$/),
+    });
+    expect(JSON.parse(stdout)).toEqual({ instances: [], warnings: [expect.stringContaining('nowhere')] });
+    expect((await place.run(['plugins', 'list'])).stdout).toBe('');
+  });
+
+  test('runs nothing of a plugin', async () => {
+    bindOdd(place, { provides: 'ComputeHint@1', factory: '(() => { throw new Error("imported"); })()' });
+    expect(await place.run(['plugins', 'list'])).toMatchObject({
+      code: 0,
+      stderr: '',
+      stdout: expect.stringContaining('odd.one'),
+    });
+  });
+});
+
+describe('secrets', () => {
+  beforeEach(() => {
+    process.env[VARIABLE] = 'hunter2';
+  });
+
+  test('list: names and whether they are set, never a value', async () => {
+    const { code, stdout, stderr } = await place.run(['secrets', 'list']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toBe('TOUR_TEST_SET    set\nTOUR_TEST_UNSET  not set\n');
+    const json = await place.run(['secrets', 'list', '--json']);
+    expect(JSON.parse(json.stdout)).toEqual([
+      { name: 'TOUR_TEST_SET', state: 'set' },
+      { name: 'TOUR_TEST_UNSET', state: 'not set' },
+    ]);
+    expect(stdout + json.stdout).not.toContain('hunter2');
+  });
+
+  test('list: names that could disturb a terminal are escaped; none prints nothing', async () => {
+    const allow = (...allowlist: string[]) =>
+      place.write(
+        'plugins.json',
+        JSON.stringify({ bindings: { SecretStore: { adapter: 'local.env', config: { allowlist } } } }),
+      );
+    allow('a\u001b[31m');
+    expect((await place.run(['secrets', 'list'])).stdout).toMatch(/^a\\u001b\[31m {2}/);
+    allow();
+    expect(await place.run(['secrets', 'list'])).toEqual({ code: 0, stdout: '', stderr: '' });
+  });
+
+  test('list: one of which nothing can be known is told with the reason: exit 1', async () => {
+    bindOdd(place, {
+      provides: 'SecretStore@1',
+      factory: `() => ({ names: async () => ['A'], put: async () => {}, get: async () => { throw new Error('no vault'); } })`,
+    });
+    expect(await place.run(['secrets', 'list'])).toMatchObject({ code: 1, stdout: 'A  unknown: no vault\n' });
+  });
+
+  test('get: that it is set; its value only with --reveal', async () => {
+    const get = (...options: string[]) => place.run(['secrets', 'get', 'TOUR_TEST_SET', ...options]);
+    expect(await get()).toEqual({ code: 0, stdout: '[redacted] (set)\n', stderr: '' });
+    expect(await get('--reveal')).toEqual({ code: 0, stdout: 'hunter2\n', stderr: '' });
+    expect(JSON.parse((await get('--json')).stdout)).toEqual({
+      name: 'TOUR_TEST_SET',
+      state: 'set',
+      value: '[redacted]',
+    });
+    expect(JSON.parse((await get('--json', '--reveal')).stdout).value).toBe('hunter2');
+  });
+
+  test.each([
+    ['TOUR_TEST_UNSET', 1, /^rollout-cloud: secret "TOUR_TEST_UNSET" is not set .*\n$/],
+    ['OTHER', 2, /^rollout-cloud: .*not in allowlist.*\n$/],
+    ['', 2, /^rollout-cloud: a name has 1 to 512 characters, found 0\n$/],
+  ])('get %j: exit %d', async (name, expected, reason) => {
+    const { code, stdout, stderr } = await place.run(['secrets', 'get', name]);
+    expect({ code, stdout, stderr }).toEqual({ code: expected, stdout: '', stderr: expect.stringMatching(reason) });
+  });
+
+  test('--instance names another store', async () => {
+    const store = (...allowlist: string[]) => ({ adapter: 'local.env', config: { allowlist } });
+    const SecretStore = { default: 'a', instances: { a: store('A'), b: store('B') } };
+    place.write('plugins.json', JSON.stringify({ bindings: { SecretStore } }));
+    expect((await place.run(['secrets', 'list', '--instance', 'b'])).stdout).toBe('B  not set\n');
+  });
+});
