@@ -62,16 +62,20 @@ async function put(cli: Cli, files: readonly string[], options: PutOptions): Pro
     const text = () => `storing: ${count(progress.files)} of ${plural(files.length, 'file')}, ${bytes(progress.bytes)}`;
     await Ticker.during(cli, 'one line', text, async (ticker) => {
       const hint = { contentType: options.contentType, signal: cli.signal };
-      const results = inOrder(files, FILES_AT_ONCE, (file) => storeFile(cli, store, file, hint, progress));
-      if (cli.json) return writeJsonList(cli, results);
-      for await (const result of results) {
-        ticker.hide();
-        if ('error' in result) tell(cli, result.error.message);
-        else
-          await write(
-            cli.stdout,
-            `${result.id}${files.length > 1 ? `  ${printable(Buffer.from(result.file))}` : ''}\n`,
-          );
+      async function* results(): AsyncGenerator<Stored> {
+        for await (const result of inOrder(files, FILES_AT_ONCE, (file) =>
+          storeFile(cli, store, file, hint, progress),
+        )) {
+          ticker.hide();
+          if ('error' in result) tell(cli, result.error.message);
+          yield result;
+        }
+      }
+      if (cli.json) return writeJsonList(cli, results());
+      for await (const result of results()) {
+        if ('error' in result) continue;
+        const name = files.length > 1 ? `  ${printable(Buffer.from(result.file))}` : '';
+        await write(cli.stdout, `${result.id}${name}\n`);
       }
     });
   });
