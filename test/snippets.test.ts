@@ -183,7 +183,7 @@ describe('the README', () => {
     const lines = all
       .filter(({ paper, language }) => paper === 'README.md' && language === 'sh')
       .flatMap(({ code }) => code.split('\n'))
-      .filter((line) => line.startsWith('rollout-cloud'));
+      .filter((line) => line.startsWith('npx rollout-cloud'));
     expect(lines.length).toBeGreaterThan(0);
     for (const line of lines) shell(line, folder);
   });

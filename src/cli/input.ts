@@ -1,6 +1,7 @@
 /** Input that the command line names: a file, or `-` for standard input. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { addAbortSignal } from 'node:stream';
 import { FatalError, systemError } from '../contracts/errors.js';
 import { type Cli, UsageError } from './io.js';
 import { quoted } from './output.js';
@@ -17,7 +18,13 @@ const CHUNK_BYTES_MIN = 4 * 1024;
  */
 export async function* readInput(cli: Cli, name: string): AsyncGenerator<Buffer, void, void> {
   if (name === STDIN) {
-    yield* passing(cli.stdin(), 'read the standard input');
+    // A signal ends the wait for input that may never come.
+    const stdin = addAbortSignal(cli.signal, cli.stdin());
+    try {
+      yield* passing(stdin, 'read the standard input');
+    } catch (error) {
+      throw cli.signal.aborted ? cli.signal.reason : error;
+    }
     return;
   }
   const file = await openFile(cli, name);

@@ -7,9 +7,11 @@ import { run } from './program.js';
 
 const stopping = new AbortController();
 const insisting = new AbortController();
-let stoppedBy: 'SIGINT' | 'SIGTERM' | null = null;
+/** What asks for an orderly end. SIGHUP: the terminal was closed. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+let stoppedBy: (typeof SIGNALS)[number] | null = null;
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+for (const signal of SIGNALS) {
   process.on(signal, () => {
     const heard = !insisting.signal.aborted && getEventListeners(insisting.signal, 'abort').length > 0;
     if (stoppedBy !== null && !heard) process.exit(codeOf(signal));
@@ -49,6 +51,6 @@ const code = stoppedBy === null ? exitCode || process.exitCode : codeOf(stoppedB
 process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
 
 /** As a shell reports a process that a signal ended. */
-function codeOf(signal: 'SIGINT' | 'SIGTERM'): number {
+function codeOf(signal: (typeof SIGNALS)[number]): number {
   return 128 + constants.signals[signal];
 }

@@ -81,7 +81,7 @@ export class Place {
     const never = new AbortController().signal;
     const { tty = false, env = {}, signal = never, insisted = never, input = [] } = options;
     const [stdout, stderr] = [new Sink(tty), new Sink(tty)];
-    const stdin = () => Readable.from(input);
+    const stdin = () => (input instanceof Readable ? input : Readable.from(input));
     const io = { stdin, stdout, stderr, env, cwd: this.folder, signal, insisted, hostOptions: { importModule } };
     const code = await run(args, io);
     return { code, stdout: stdout.text, stderr: stderr.text };
