@@ -96,6 +96,14 @@ needsBash('streams (not on Windows: bash)', () => {
     }
   });
 
+  full('an item whose output cannot be written is not acked (needs /dev/full)', async () => {
+    await bash('seq 3 | rc queue send --lines');
+    for (const flag of ['', '--json']) {
+      expect((await bash(`rc queue receive --ack --max 3 ${flag} > /dev/full`)).code).toBe(1);
+    }
+    expect(JSON.parse((await bash('rc queue stats --json')).stdout).pending).toBe(3);
+  });
+
   test('input that stays open is read as it comes', async () => {
     const { code, stdout } = await bash('(echo one; sleep 0.3; echo two) | rc queue send --lines | wc -l');
     expect({ code, lines: Number(stdout) }).toEqual({ code: 0, lines: 2 });

@@ -85,8 +85,11 @@ describe('send', () => {
       yield Buffer.from('first\nsec');
       const host = await createHost({ config: place.path('plugins.json'), importModule });
       const storage = await host.get(Storage);
-      for await (const { value } of storage.scan({ prefix: { namespace: 'cloudlocal_queue', path: [] } })) {
-        stored.push(Buffer.from(value).toString());
+      // A stream asks for more input before what came is worked off.
+      for (; stored.length === 0; await sleep(10)) {
+        for await (const { value } of storage.scan({ prefix: { namespace: 'cloudlocal_queue', path: [] } })) {
+          stored.push(Buffer.from(value).toString());
+        }
       }
       await host.stop();
       yield Buffer.from('ond\n');

@@ -11,7 +11,7 @@ import { examples, instanceOption, integer } from '../arguments.js';
 import { type InstanceOptions, withInstance } from '../instance.js';
 import type { Cli } from '../io.js';
 import { writeJsonList } from '../json-list.js';
-import { quoted, write } from '../output.js';
+import { flush, quoted, write } from '../output.js';
 
 /** Items whose payloads are in memory at a time. */
 const ITEMS_AT_ONCE = 16;
@@ -52,7 +52,9 @@ export function defineReceive(parent: Command, cli: Cli): void {
 
 async function receive(cli: Cli, options: ReceiveOptions): Promise<void> {
   await withInstance(cli, Queue, options, async (queue) => {
-    const items = received(queue, options, cli.signal);
+    // What cannot be written is not acked.
+    const written = () => flush(cli.stdout);
+    const items = received(queue, options, cli.signal, written);
     if (cli.json) return writeJsonList(cli, documents(items));
     for await (const { id, attempts, payload } of items) {
       const text = isUtf8(payload) ? quoted(textOf(payload, 'utf8')) : `base64:${textOf(payload, 'base64')}`;
@@ -68,11 +70,12 @@ async function* documents(items: AsyncIterable<QueueItem>): AsyncGenerator<objec
   }
 }
 
-/** Items, each of which has been written when the next one is asked for. */
+/** Items; when the next one is asked for, the one before has been given to the stream, and `written` says it has arrived. */
 async function* received(
   queue: Queue,
   { leaseMs, max, waitMs, ack = false }: ReceiveOptions,
   signal: AbortSignal,
+  written: () => Promise<void>,
 ): AsyncGenerator<QueueItem, void, void> {
   const held: Pick<QueueItem, 'id' | 'token'>[] = [];
   try {
@@ -89,6 +92,7 @@ async function* received(
       for (const item of items) {
         yield item;
         if (!ack) continue;
+        await written();
         await queue.ack(item.id, item.token);
         held.shift();
       }

@@ -45,7 +45,7 @@ export function defineWork(parent: Command, cli: Cli): void {
     )
     .option(
       '--until-empty',
-      'end when nothing is pending; each item is tried once, and a failure makes the exit code 1',
+      'end when nothing is pending, or 1,000 have failed; each item is tried once, a failure makes the exit code 1',
     )
     .addOption(instanceOption())
     .action((cmd: string, args: string[], options: WorkOptions) => work(cli, [cmd, ...args], options));
