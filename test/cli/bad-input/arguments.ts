@@ -1,0 +1,68 @@
+/** Wrong arguments, of every command. */
+import { NEVER_STORED, type Row } from './row.js';
+
+const HINT = /^rollout-cloud: --help lists the commands and options$/;
+const wrong = (args: string[], reason: RegExp, hint = true): Row => ({
+  name: JSON.stringify(args),
+  args,
+  code: 2,
+  says: hint ? [reason, HINT] : [reason],
+  jsonOnly: true,
+});
+
+const COMMANDS = [
+  'tour',
+  'doctor',
+  'plugins list',
+  'objects put x',
+  `objects get ${NEVER_STORED}`,
+  `objects stat ${NEVER_STORED}`,
+  'objects ls',
+  `objects rm ${NEVER_STORED}`,
+  'objects verify',
+  'queue send',
+  'queue receive',
+  'queue stats',
+  'queue work x',
+  'secrets list',
+  'secrets get x',
+  'compute',
+  'completion bash',
+].map((line) => line.split(' '));
+
+const NUMBERS = [
+  ['queue', 'send', '--text', 'x', '--delay-ms'],
+  ['queue', 'receive', '--lease-ms'],
+  ['queue', 'receive', '--max'],
+  ['queue', 'receive', '--wait-ms'],
+  ['queue', 'work', '--lease-ms'],
+  ['queue', 'work', '--concurrency'],
+];
+
+export const ARGUMENTS: Row[] = [
+  wrong(['turo'], /unknown command 'turo' \(Did you mean tour\?\)/),
+  wrong(['obj\x1b[31mects\n'], /unknown command 'obj\\u001b\[31mects\\u000a'/),
+  ...['nonsense', '=1', ''].map((text) => wrong(['--set', text, 'compute'], /Write it as path=value\./)),
+  wrong(['--config'], /option '--config <file>' argument missing/),
+  ...['objects', 'queue', 'secrets', 'plugins'].map((group) => wrong([group, 'lsit'], /unknown command 'lsit'/)),
+  ...COMMANDS.map((command) => wrong([...command, '--fast\x1b'], /unknown option '--fast\\u001b'/)),
+  ...['objects put', 'objects rm', 'objects get', 'objects stat', 'queue work', 'secrets get', 'completion'].map(
+    (line) => wrong(line.split(' '), /missing required argument '(file|id|cmd|name|shell)'/),
+  ),
+  ...COMMANDS.filter((command) => !/objects (put|rm|verify)|queue work/.test(command.join(' '))).map((command) =>
+    wrong(
+      [...command, ...(/tour|send/.test(command.join(' ')) ? ['x'] : []), 'more'],
+      /too many arguments for '\w+'\. Expected \d arguments? but got \d\./,
+    ),
+  ),
+  ...NUMBERS.flatMap((command) =>
+    ['many', '-1', '1.5', '1e3', '', '99999999999999999999'].map((value) =>
+      wrong([...command, value], / must be a whole number from \d to \d+, found "/, false),
+    ),
+  ),
+  wrong(['completion', 'tcsh'], /'tcsh' is invalid for argument 'shell'\. Allowed choices are bash, zsh, fish\./),
+  wrong(['queue', 'send', 'x', '--text', 'y'], /give a file or --text, not both/, false),
+  wrong(['queue', 'send', '--lines', '--key', 'y'], /--key is for one item/, false),
+  wrong(['objects', 'put', '-', '-'], /standard input \(-\) can be stored once/, false),
+  wrong(['tour', 'nowhere'], /cannot tour "nowhere": there is no such folder/, false),
+];
