@@ -10,6 +10,7 @@ export {
   iterable,
   synchronous,
 } from './capability.js';
+export * from './clock.js';
 export * from './compute-hint.js';
 export * from './consume.js';
 export * from './errors.js';

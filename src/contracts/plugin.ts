@@ -3,6 +3,7 @@
  * adapters is first needed. An author needs neither a base class nor the container.
  */
 import type { Capability } from './capability.js';
+import type { Clock } from './clock.js';
 import { FatalError } from './errors.js';
 
 /** `plugin.json`, beside the plugin's code. The host checks it against its schema and names what is wrong. */
@@ -71,6 +72,8 @@ export interface PluginContext<Config = Record<string, unknown>> {
   /** Aborted when activation takes too long, and when the instance is about to be disposed: end what runs by itself. */
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  /** What the adapter's leases, delays and retention are to run on, so that a test can move them. */
+  readonly clock: Clock;
   /**
    * Whether {@link PluginContext.get} has an instance to give: always for what the manifest requires, perhaps not for
    * what it marks with `?`. Activates nothing.

@@ -5,8 +5,9 @@
  */
 import * as check from '../contracts/arguments.js';
 import { type Capability, checked } from '../contracts/capability.js';
+import { type Clock, systemClock } from '../contracts/clock.js';
 import { FatalError, isCoreError } from '../contracts/errors.js';
-import type { Instances, Logger, PluginContext, PluginModule } from '../contracts/plugin.js';
+import type { AdapterFactory, Instances, Logger, PluginContext, PluginModule } from '../contracts/plugin.js';
 import { isPluginModule } from '../contracts/plugin.js';
 import { type ConfigSources, loadConfig } from './config.js';
 import {
@@ -86,17 +87,28 @@ export interface Host {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** What the test kit changes of a host; an application cannot. */
+export interface HostPorts {
+  /** What adapters' leases and delays run on. Default the machine's time. */
+  readonly clock?: Clock;
+  /** Plugins beside those that the configuration lists. */
+  readonly plugins?: readonly Plugin[];
+  /** Gives the factory of one instance, from the one that its plugin has. Default that one. */
+  readonly factory?: (planned: PlannedInstance, load: () => Promise<AdapterFactory>) => Promise<AdapterFactory>;
+}
+
 /** What `createHost` does. */
-export function openHost(options: HostOptions): Host {
+export function openHost(options: HostOptions, ports: HostPorts = {}): Host {
   checkOptions(options);
   const logger = options.logger ?? CONSOLE;
   const config = loadConfig(options);
-  const discovery = discover(config);
+  const found = discover(config);
+  const discovery = { ...found, plugins: [...found.plugins, ...(ports.plugins ?? [])] };
   // Before the plan: what is left out may be what its problems come from.
   for (const warning of discovery.warnings) logger.warn(warning);
   const plan = makePlan(config, discovery);
   for (const warning of plan.warnings) logger.warn(warning);
-  return new PluginHost(plan, [...discovery.warnings, ...plan.warnings], options);
+  return new PluginHost(plan, [...discovery.warnings, ...plan.warnings], options, ports);
 }
 
 /** @throws FatalError SchemaViolation: not an object, an unknown key, or one of the wrong type */
@@ -144,7 +156,7 @@ class PluginHost implements Host {
   readonly #faces = new WeakMap<object, object>();
   #stopping: Promise<StopReport> | null = null;
 
-  constructor(plan: Plan, warnings: readonly string[], options: HostOptions) {
+  constructor(plan: Plan, warnings: readonly string[], options: HostOptions, ports: HostPorts) {
     this.#plan = plan;
     this.warnings = warnings;
     this.logger = options.logger ?? CONSOLE;
@@ -154,7 +166,11 @@ class PluginHost implements Host {
     for (const [key, planned] of plan.instances) {
       const instance = new Instance(planned, {
         logger: this.logger,
-        factory: ({ adapter }) => this.#factory(adapter.plugin, adapter.manifest.id),
+        clock: ports.clock ?? systemClock,
+        factory: (asked) => {
+          const load = () => this.#factory(asked.adapter.plugin, asked.adapter.manifest.id);
+          return ports.factory === undefined ? load() : ports.factory(asked, load);
+        },
         links: (from) => this.#links(from),
       });
       this.#instances.set(key, instance);

@@ -10,6 +10,7 @@
  * disposed.
  */
 import { checked } from '../contracts/capability.js';
+import type { Clock } from '../contracts/clock.js';
 import { FatalError, isCoreError, RecoverableError } from '../contracts/errors.js';
 import type { AdapterFactory, Logger, PluginContext } from '../contracts/plugin.js';
 import { KNOWN_CAPABILITIES, type PlannedInstance } from './plan.js';
@@ -33,6 +34,7 @@ const DISPOSE_MS = 5_000;
 /** What an instance needs of its host. */
 export interface InstanceHost {
   readonly logger: Logger;
+  readonly clock: Clock;
   /** Imports the plugin if that has not happened, and gives the adapter's factory. */
   factory(planned: PlannedInstance): Promise<AdapterFactory>;
   /** The context's ways to other instances. */
@@ -141,6 +143,7 @@ export class Instance {
       config: structuredClone(planned.config),
       signal,
       logger: this.#host.logger,
+      clock: this.#host.clock,
       ...this.#host.links(planned),
       own: (resource, dispose) => {
         owned.push({ dispose: () => dispose(resource) });

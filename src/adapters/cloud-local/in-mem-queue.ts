@@ -14,6 +14,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { checked } from '../../contracts/capability.js';
+import type { Clock } from '../../contracts/clock.js';
 import { LeaseToken, type QueueItemId } from '../../contracts/ids.js';
 import {
   type EnqueueOptions,
@@ -57,12 +58,13 @@ export class InMemQueue implements Queue {
   readonly #store: QueueStore;
   readonly #items = new Items();
   readonly #pending = new Deque<Item>();
-  readonly #deadlines = new Deadlines<Item>(() => this.#sweep());
-  readonly #waiters = new Waiters();
+  readonly #clock: Clock;
+  readonly #deadlines: Deadlines<Item>;
+  readonly #waiters: Waiters;
   readonly #keys: Keys;
   readonly #dead: DeadLetters;
   readonly #arrivals = new Arrivals((items) => this.#enter(items));
-  #newId: () => QueueItemId = idsAfter(null);
+  #newId: () => QueueItemId;
   /** Makes tokens of one opening differ from those of any other. */
   readonly #tokenPrefix = randomUUID();
   #leases = 0;
@@ -71,7 +73,11 @@ export class InMemQueue implements Queue {
   private constructor(store: QueueStore, settings: InMemQueueSettings) {
     this.#store = store;
     this.#settings = settings;
-    this.#keys = new Keys(settings.keyRetentionMs, () => this.#newId());
+    this.#clock = settings.clock;
+    this.#deadlines = new Deadlines(() => this.#sweep(), settings.clock);
+    this.#waiters = new Waiters(settings.clock);
+    this.#newId = idsAfter(null, settings.clock);
+    this.#keys = new Keys(settings.keyRetentionMs, () => this.#newId(), settings.clock);
     this.#dead = new DeadLetters(store);
   }
 
@@ -122,7 +128,7 @@ export class InMemQueue implements Queue {
   }
 
   async receive({ leaseMs, max = 1, waitMs, signal }: ReceiveOptions): Promise<QueueItem[]> {
-    const untilMs = performance.now() + waitMs;
+    const untilMs = this.#clock.monotonicMs() + waitMs;
     for (;;) {
       if (signal?.aborted) {
         // It may have been woken for an item that it will not take now.
@@ -141,7 +147,7 @@ export class InMemQueue implements Queue {
     this.#sweep();
     const item = this.#items.get(id);
     if (item?.state !== 'inFlight' || item.token !== token) throw leaseLost(id);
-    this.#deadlines.set(item, performance.now() + byMs);
+    this.#deadlines.set(item, this.#clock.monotonicMs() + byMs);
   }
 
   async ack(id: QueueItemId, token: LeaseToken | null = null): Promise<void> {
@@ -203,7 +209,7 @@ export class InMemQueue implements Queue {
       delayed: this.#items.count('delayed'),
       inFlight: this.#items.count('claiming', 'inFlight', 'acking', 'delaying'),
       deadLetters: this.#dead.size,
-      oldestPendingAgeMs: first === undefined ? null : Math.max(0, Date.now() - idTimeMs(first.id)),
+      oldestPendingAgeMs: first === undefined ? null : Math.max(0, this.#clock.wallMs() - idTimeMs(first.id)),
       ...this.#totals,
       durability: this.#store.durability,
       payloadBytesMax: this.#settings.payloadBytesMax,
@@ -224,12 +230,12 @@ export class InMemQueue implements Queue {
 
   /** Reads back what an earlier process left: everything stored and not acked is pending, or delayed, again. */
   async #replay(): Promise<void> {
-    const { items, last } = await replay(this.#store, this.#dead, this.#keys);
-    this.#newId = idsAfter(last);
-    const clockMs = Date.now();
+    const { items, last } = await replay(this.#store, this.#dead, this.#keys, this.#clock);
+    this.#newId = idsAfter(last, this.#clock);
+    const clockMs = this.#clock.wallMs();
     for (const item of items) {
       // The clock may have been set back since the delay was stored: none is longer than the longest that can be asked.
-      item.dueAtMs = performance.now() + Math.min(item.notBeforeMs - clockMs, WAIT_MS_MAX);
+      item.dueAtMs = this.#clock.monotonicMs() + Math.min(item.notBeforeMs - clockMs, WAIT_MS_MAX);
     }
     this.#enter(items);
   }
@@ -239,8 +245,8 @@ export class InMemQueue implements Queue {
     requireRoom(bytesOf(items), this.#items.bytes + this.#arrivals.bytes, this.#settings.maxPendingBytes);
     if (delayMs > 0) {
       for (const item of items) {
-        item.notBeforeMs = Date.now() + delayMs;
-        item.dueAtMs = performance.now() + delayMs;
+        item.notBeforeMs = this.#clock.wallMs() + delayMs;
+        item.dueAtMs = this.#clock.monotonicMs() + delayMs;
       }
     }
     await this.#arrivals.store(items, () => this.#store.append(items, this.#keys.takeOutdated()));
@@ -249,7 +255,7 @@ export class InMemQueue implements Queue {
 
   /** Stored items join: at the back, or, while they are delayed, nowhere yet. */
   #enter(items: readonly Item[]): void {
-    const nowMs = performance.now();
+    const nowMs = this.#clock.monotonicMs();
     for (const item of items) {
       if (item.notBeforeMs > 0 && item.dueAtMs > nowMs) {
         this.#items.add(item, 'delayed');
@@ -297,7 +303,7 @@ export class InMemQueue implements Queue {
       this.#dead.add({ id: item.id, attempts: item.attempts, payloadBytes: item.payload.length, key: item.key });
     }
     // One moment for all: leases of one call end together, and so give back the oldest first.
-    const nowMs = performance.now();
+    const nowMs = this.#clock.monotonicMs();
     return claimed.filter((item) => !isSpent(item)).map((item) => this.#lease(item, leaseMs, nowMs));
   }
 
@@ -335,8 +341,8 @@ export class InMemQueue implements Queue {
 
   /** A nack with a delay stores until when, so that a restart does not cut it short. */
   async #putOff(item: Item, delayMs: number): Promise<void> {
-    const dueAtMs = performance.now() + delayMs;
-    const notBeforeMs = Date.now() + delayMs;
+    const dueAtMs = this.#clock.monotonicMs() + delayMs;
+    const notBeforeMs = this.#clock.wallMs() + delayMs;
     this.#items.move(item, 'delaying');
     this.#deadlines.delete(item);
     try {
@@ -374,7 +380,7 @@ export class InMemQueue implements Queue {
    * What was handed over before goes to the front, the oldest first; what was only held back goes to the back.
    */
   #sweep(): void {
-    const due = this.#deadlines.takeDue(performance.now());
+    const due = this.#deadlines.takeDue(this.#clock.monotonicMs());
     if (due.length === 0) return;
     const back = due.filter(({ attempts }) => attempts === 0);
     for (const item of back) {

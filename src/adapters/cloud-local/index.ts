@@ -28,8 +28,8 @@ export default definePlugin({
     'local.sqlite': ({ config: { path, ...options } }) => SqliteStorage.open(path, options),
     'local.memory': () => MemoryStorage.open(),
     // Instances are queues of their own without being told so twice; the one of the short form has no name.
-    'local.in-mem': async ({ config, name, get }) =>
-      InMemQueue.open(await get(Storage), { ...(name !== 'default' && { name }), ...config }),
+    'local.in-mem': async ({ config, name, get, clock }) =>
+      InMemQueue.open(await get(Storage), { ...(name !== 'default' && { name }), ...config, clock }),
     'local.env': ({ config: { allowlist }, name }) => {
       const allowlistPlace = `plugins.json: bindings.SecretStore.instances.${name}.config.allowlist`;
       return new EnvSecretStore(allowlist, name === 'default' ? {} : { allowlistPlace });

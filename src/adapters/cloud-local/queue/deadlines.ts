@@ -4,12 +4,13 @@
  * A binary heap whose entries know their place in it, so that an ack takes its lease out at once: a heap of stale
  * entries would grow by every lease taken until the longest of them had run out.
  *
- * Times are of `performance.now()`, which no change of the wall clock moves; it stands still while the machine sleeps.
+ * Times are the clock's monotonic ones, which no change of the wall clock moves; they stand still while the machine sleeps.
  * The timer does not keep the process alive: who waits for an item holds a timer of their own.
  */
+import { type Clock, type ScheduledCall, systemClock } from '../../../contracts/clock.js';
 
 export interface Timed {
-  /** When it is due, ms of `performance.now()`. */
+  /** When it is due, ms of the clock's `monotonicMs()`. */
   dueAtMs: number;
   /** Place in the heap; -1 while it is in none. Only {@link Deadlines} writes it. */
   heapIndex: number;
@@ -18,13 +19,15 @@ export interface Timed {
 export class Deadlines<T extends Timed> {
   readonly #heap: T[] = [];
   readonly #onDue: () => void;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #clock: Clock;
+  #timer: ScheduledCall | undefined;
   #timerAtMs = Number.POSITIVE_INFINITY;
   #stopped = false;
 
   /** @param onDue called by the timer once something is due; it is to call {@link takeDue} */
-  constructor(onDue: () => void) {
+  constructor(onDue: () => void, clock: Clock = systemClock) {
     this.#onDue = onDue;
+    this.#clock = clock;
   }
 
   /** Enters an element, or moves one that is in already. `atMs` lies at most 2^31 - 1 ms ahead, a timer's longest. */
@@ -62,17 +65,18 @@ export class Deadlines<T extends Timed> {
   /** No timer fires after this. */
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
   }
 
   /** A timer that is set for earlier stays: it fires once for nothing, and a lease taken and acked sets no timer. */
   #arm(): void {
     const first = this.#heap[0];
     if (this.#stopped || first === undefined || first.dueAtMs >= this.#timerAtMs) return;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timerAtMs = first.dueAtMs;
     // Rounded up: a timer that fires in the millisecond before would find nothing due.
-    this.#timer = setTimeout(() => this.#fire(), Math.max(1, Math.ceil(first.dueAtMs - performance.now()))).unref();
+    const delayMs = Math.max(1, Math.ceil(first.dueAtMs - this.#clock.monotonicMs()));
+    this.#timer = this.#clock.schedule(delayMs, () => this.#fire(), { keepAlive: false });
   }
 
   #fire(): void {

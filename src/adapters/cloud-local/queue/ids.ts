@@ -5,6 +5,7 @@
  * the last id of an earlier process, so one id is drawn, and dropped, at the millisecond after that one's.
  */
 import { decodeTime, monotonicFactory } from 'ulid';
+import { type Clock, systemClock } from '../../../contracts/clock.js';
 import { FatalError } from '../../../contracts/errors.js';
 import { QueueItemId } from '../../../contracts/ids.js';
 
@@ -12,7 +13,7 @@ import { QueueItemId } from '../../../contracts/ids.js';
  * @param last the largest id that the queue ever stored, as far as is known
  * @throws FatalError Internal, code `STORAGE_FORMAT`: no later time fits into a ULID
  */
-export function idsAfter(last: QueueItemId | null): () => QueueItemId {
+export function idsAfter(last: QueueItemId | null, clock: Clock = systemClock): () => QueueItemId {
   const next = monotonicFactory();
   if (last !== null) {
     try {
@@ -25,7 +26,7 @@ export function idsAfter(last: QueueItemId | null): () => QueueItemId {
       });
     }
   }
-  return () => QueueItemId.parse(next());
+  return () => QueueItemId.parse(next(clock.wallMs()));
 }
 
 /** When an id was made, ms since 1970; up to some ms ahead of the clock where ids were counted up. */

@@ -9,6 +9,7 @@
  * that nobody asks for is in nobody's way.
  */
 import { createHash } from 'node:crypto';
+import { type Clock, systemClock } from '../../../contracts/clock.js';
 import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import { type QueueItemId, show } from '../../../contracts/ids.js';
 import { Deque } from './deque.js';
@@ -38,11 +39,13 @@ export class Keys {
   /** Ids under which a key may stand in storage, though its enqueue failed; the oldest failure first. */
   readonly #doubtful = new Map<string, QueueItemId>();
   readonly #newId: () => QueueItemId;
+  readonly #clock: Clock;
 
   /** @param newId draws the id of an item that is to be stored in the same turn */
-  constructor(retentionMs: number, newId: () => QueueItemId) {
+  constructor(retentionMs: number, newId: () => QueueItemId, clock: Clock = systemClock) {
     this.#retentionMs = retentionMs;
     this.#newId = newId;
+    this.#clock = clock;
   }
 
   /**
@@ -53,7 +56,7 @@ export class Keys {
   async once(key: string, payload: Uint8Array, store: (item: Item) => Promise<void>): Promise<QueueItemId> {
     const digest = createHash('sha256').update(payload).digest('hex');
     const known = this.#records.get(key);
-    if (known !== undefined && (known.untilMs === 0 || known.untilMs > Date.now())) {
+    if (known !== undefined && (known.untilMs === 0 || known.untilMs > this.#clock.wallMs())) {
       if (known.digest !== digest) throw reused(known);
       await known.storing;
       return known.id;
@@ -84,7 +87,7 @@ export class Keys {
 
   /** The item is about to be acked: sets until when its key is kept, to be stored along. */
   beginAck(record: KeyRecord): void {
-    if (this.#retentionMs > 0) record.untilMs = Date.now() + this.#retentionMs;
+    if (this.#retentionMs > 0) record.untilMs = this.#clock.wallMs() + this.#retentionMs;
   }
 
   endAck(record: KeyRecord, acked: boolean): void {
@@ -102,7 +105,7 @@ export class Keys {
   takeOutdated(): QueueItemId[] {
     const ids: QueueItemId[] = [];
     for (let first = this.#retained.front; first !== undefined; first = this.#retained.front) {
-      if (ids.length === DROPS_PER_ENQUEUE_MAX || first.untilMs > Date.now()) break;
+      if (ids.length === DROPS_PER_ENQUEUE_MAX || first.untilMs > this.#clock.wallMs()) break;
       this.#retained.popFront();
       this.release(first);
       ids.push(first.id);

@@ -1,5 +1,6 @@
 /** Options of InMemQueue: plain JSON, each checked and defaulted here, so that plugins.json can hold them. */
 import * as check from '../../../contracts/arguments.js';
+import { type Clock, systemClock } from '../../../contracts/clock.js';
 import { FatalError, RecoverableError } from '../../../contracts/errors.js';
 import { WAIT_MS_MAX } from '../../../contracts/queue.js';
 
@@ -16,6 +17,8 @@ export interface InMemQueueOptions {
   readonly keyRetentionMs?: number;
   /** How long `close()` waits for the Storage, ms. Default 4,000: under the 5,000 that a host gives to disposing. */
   readonly closeTimeoutMs?: number;
+  /** What leases, delays and waits run on. Default the machine's own time; a test gives one that it moves. */
+  readonly clock?: Clock;
 }
 
 export interface InMemQueueSettings extends Required<Omit<InMemQueueOptions, 'name'>> {
@@ -29,6 +32,7 @@ const KNOWN = [
   'maxAttempts',
   'keyRetentionMs',
   'closeTimeoutMs',
+  'clock',
 ] as const;
 
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
@@ -43,7 +47,12 @@ export function checkOptions(given: InMemQueueOptions): InMemQueueSettings {
   if (name !== undefined && (typeof name !== 'string' || !NAME.test(name))) {
     throw check.invalid('options.name', '1 to 64 of A–Z a–z 0–9 _ -', name);
   }
-  const bounded = (option: keyof typeof options, missing: number, min: number, max?: number): number =>
+  const bounded = (
+    option: Exclude<keyof typeof options, 'clock'>,
+    missing: number,
+    min: number,
+    max?: number,
+  ): number =>
     options[option] === undefined ? missing : check.integer(`options.${option}`, options[option], min, max);
   const maxPendingBytes = bounded('maxPendingBytes', Number.POSITIVE_INFINITY, 1);
   return {
@@ -54,6 +63,7 @@ export function checkOptions(given: InMemQueueOptions): InMemQueueSettings {
     maxAttempts: bounded('maxAttempts', Number.POSITIVE_INFINITY, 1),
     keyRetentionMs: bounded('keyRetentionMs', 0, 0, WAIT_MS_MAX),
     closeTimeoutMs: bounded('closeTimeoutMs', 4_000, 1, WAIT_MS_MAX),
+    clock: options.clock ?? systemClock,
   };
 }
 

@@ -1,4 +1,5 @@
 /** Replay: what an opening queue finds in its storage, read row by row. */
+import type { Clock } from '../../../contracts/clock.js';
 import type { QueueItemId } from '../../../contracts/ids.js';
 import type { DeadLetters } from './dead-letters.js';
 import { Item } from './items.js';
@@ -16,7 +17,7 @@ export interface Replayed {
 }
 
 /** Fills `dead` and `keys`, and returns the items. */
-export async function replay(store: QueueStore, dead: DeadLetters, keys: Keys): Promise<Replayed> {
+export async function replay(store: QueueStore, dead: DeadLetters, keys: Keys, clock: Clock): Promise<Replayed> {
   const records = await store.records();
   let last: QueueItemId | null = null;
   const see = (id: QueueItemId) => {
@@ -51,7 +52,7 @@ export async function replay(store: QueueStore, dead: DeadLetters, keys: Keys): 
   }
   // A scan is in key order, which is ULID order, so this is one pass over what is sorted already.
   items.sort((one, other) => (one.id < other.id ? -1 : 1));
-  await recallRetainedKeys(store, records, keys);
+  await recallRetainedKeys(store, records, keys, clock.wallMs());
   return { items, last };
 }
 
@@ -60,8 +61,8 @@ async function recallRetainedKeys(
   store: QueueStore,
   records: ReadonlyMap<QueueItemId, ItemRecord>,
   keys: Keys,
+  nowMs: number,
 ): Promise<void> {
-  const nowMs = Date.now();
   const retained: KeyRecord[] = [];
   const outdated: QueueItemId[] = [];
   for (const [id, record] of records) {

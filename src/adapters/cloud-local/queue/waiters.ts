@@ -4,13 +4,20 @@
  * Being woken promises nothing: somebody else may take the item first, and then the woken one waits again. One waiter is
  * woken for each item that becomes pending, so none is left asleep while an item lies there.
  */
+import { type Clock, systemClock } from '../../../contracts/clock.js';
+
 export class Waiters {
   /** Each ends one wait: true when woken, false when the time is over or the queue closes. */
   readonly #ends = new Set<(woken: boolean) => void>();
+  readonly #clock: Clock;
   #closed = false;
 
+  constructor(clock: Clock = systemClock) {
+    this.#clock = clock;
+  }
+
   /**
-   * Resolves true when woken, false when `untilMs` (of `performance.now()`) has come or the queue closes.
+   * Resolves true when woken, false when `untilMs` (of the clock's `monotonicMs()`) has come or the queue closes.
    * Rejects with the signal's reason when it aborts.
    */
   wait(untilMs: number, signal: AbortSignal | undefined): Promise<boolean> {
@@ -19,7 +26,7 @@ export class Waiters {
     return new Promise((resolve, reject) => {
       const leave = () => {
         this.#ends.delete(end);
-        clearTimeout(timer);
+        timer.cancel();
         signal?.removeEventListener('abort', onAbort);
       };
       const end = (woken: boolean) => {
@@ -30,7 +37,8 @@ export class Waiters {
         leave();
         reject(signal?.reason);
       };
-      const timer = setTimeout(end, Math.max(0, Math.ceil(untilMs - performance.now())), false);
+      const delayMs = Math.max(0, Math.ceil(untilMs - this.#clock.monotonicMs()));
+      const timer = this.#clock.schedule(delayMs, () => end(false));
       signal?.addEventListener('abort', onAbort);
       this.#ends.add(end);
     });
