@@ -1,5 +1,6 @@
 /** Argument checks that the contracts' doors share. Each throws `FatalError` `SchemaViolation`, `ARGUMENT_INVALID`. */
 import { types } from 'node:util';
+import { distance } from 'fastest-levenshtein';
 import { FatalError } from './errors.js';
 import { show } from './ids.js';
 
@@ -36,19 +37,32 @@ export function options<T extends object>(what: string, value: T | undefined): T
   throw invalid(what, 'an object', value);
 }
 
-/** Options of which each name is known; another is refused with those that are. May be left out. */
+/** Options of which each name is known; another is refused with the nearest that is. May be left out. */
 export function known<T extends object>(
   what: string,
   value: T | undefined,
   names: readonly (keyof T & string)[],
 ): T | Record<string, never> {
   const given = options(what, value);
-  const stranger = Object.keys(given).find((name) => !(names as readonly string[]).includes(name));
-  if (stranger === undefined) return given;
-  throw new FatalError('SchemaViolation', `unknown option ${show(stranger)}; known are ${names.join(', ')}`, {
-    code: 'ARGUMENT_INVALID',
-    context: { argument: stranger },
-  });
+  for (const name of Object.keys(given)) {
+    if ((names as readonly string[]).includes(name)) continue;
+    throw new FatalError('SchemaViolation', `unknown option ${show(name)} in ${what}.${suggest(name, names)}`, {
+      code: 'ARGUMENT_INVALID',
+      context: { argument: name },
+    });
+  }
+  return given;
+}
+
+/** ` Did you mean "x"? Known: …` for a name that is not among `known`. Empty where nothing is known. */
+export function suggest(name: string, known: readonly string[]): string {
+  if (known.length === 0) return '';
+  const sorted = [...known].sort();
+  const [nearest] = [...sorted].sort((a, b) => distance(name, a) - distance(name, b));
+  // A slip in a short name, one in three letters of a long one: past that a guess misleads.
+  const slips = nearest === undefined ? name.length : distance(name, nearest);
+  const near = slips < name.length && slips <= Math.max(1, name.length / 3);
+  return `${near ? ` Did you mean "${nearest}"?` : ''} Known: ${sorted.join(', ')}.`;
 }
 
 export function signal(what: string, value: AbortSignal | undefined): AbortSignal | undefined {

@@ -26,9 +26,10 @@ export interface BlockStore {
 export const BlockStore = capability<BlockStore>('BlockStore', {
   major: 1,
   door: (impl) => ({
-    attach: async (volumeId, options) => impl.attach(volume(volumeId), check.options('options', options)),
+    attach: async (volumeId, options) =>
+      impl.attach(volume(volumeId), check.known('options', options, ['readOnly', 'signal'])),
     detach: async (volumeId) => impl.detach(volume(volumeId)),
-    snapshot: async (volumeId, options) => impl.snapshot(volume(volumeId), check.options('options', options)),
+    snapshot: async (volumeId, options) => impl.snapshot(volume(volumeId), check.known('options', options, ['label'])),
   }),
 });
 

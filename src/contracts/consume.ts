@@ -280,15 +280,22 @@ async function receive(queue: Queue, options: Parameters<Queue['receive']>[0]): 
   }
 }
 
-function leaseOptions(given: LeaseOptions) {
-  const { concurrency = 1, leaseMs = 30_000, signal } = check.options('options', given) as LeaseOptions;
+const LEASE_OPTIONS = ['concurrency', 'leaseMs', 'signal'] as const;
+const CONSUME_OPTIONS = [...LEASE_OPTIONS, 'graceMs', 'retryBaseMs', 'retryMaxMs', 'onError'] as const;
+
+function leaseOptions(given: LeaseOptions, known: readonly (keyof ConsumeOptions)[] = LEASE_OPTIONS) {
+  const {
+    concurrency = 1,
+    leaseMs = 30_000,
+    signal,
+  }: LeaseOptions = check.known<ConsumeOptions>('options', given, known);
   check.integer('options.concurrency', concurrency, 1, ITEMS_PER_CALL_MAX);
   check.integer('options.leaseMs', leaseMs, 1, WAIT_MS_MAX);
   return { concurrency, leaseMs, signal: check.signal('options.signal', signal) };
 }
 
 function consumeOptions(given: ConsumeOptions) {
-  const leases = leaseOptions(given);
+  const leases = leaseOptions(given, CONSUME_OPTIONS);
   const { graceMs = 30_000, retryBaseMs = 100, retryMaxMs = 10_000, onError } = given;
   check.integer('options.graceMs', graceMs, 0, WAIT_MS_MAX);
   check.integer('options.retryBaseMs', retryBaseMs, 0, WAIT_MS_MAX);

@@ -20,7 +20,12 @@ export interface PutHint {
   readonly expectedSize?: number;
   /** Aborting rejects with `signal.reason` and leaves nothing visible. */
   readonly signal?: AbortSignal;
+  /** Told how many bytes were taken so far: of a stream after each chunk, of a buffer once. */
+  readonly onProgress?: Progress;
 }
+
+/** @param bytes done so far, ascending. What it throws ends the call, as if a source had thrown it. */
+export type Progress = (bytes: number) => void;
 
 export interface GetOptions {
   /** Half-open byte range `[start, end)`; `end` defaults to the size, and is cut to it. Feature `range`. */
@@ -28,11 +33,15 @@ export interface GetOptions {
   /** Check the bytes against the id. Default true. A range cannot be checked and never is. */
   readonly verify?: boolean;
   readonly signal?: AbortSignal;
+  /** Told how many bytes were handed out so far: of a stream after each chunk, of a buffer once. */
+  readonly onProgress?: Progress;
 }
 
 export interface ListOptions {
   /** Only ids that start with these 0 to 64 lower-case hexadecimal characters. */
   readonly prefix?: string;
+  /** Only ids beyond this one, which need not be there: the last one seen resumes a list where it was left. */
+  readonly after?: ContentId;
   readonly signal?: AbortSignal;
 }
 
@@ -94,40 +103,62 @@ export const ObjectStore = capability<ObjectStore>('ObjectStore', {
   major: 1,
   door: (impl, adapter) => ({
     putBytes: async (bytes, hint) => {
-      const checkedHint = putHint(hint);
+      const { onProgress, ...checkedHint } = putHint(hint);
       const { byteLength } = check.bytes('bytes', bytes);
       if (checkedHint.expectedSize !== undefined && checkedHint.expectedSize !== byteLength) {
         throw check.invalid('bytes', `${checkedHint.expectedSize} bytes long, as expectedSize says`, byteLength);
       }
       checkedHint.signal?.throwIfAborted();
-      return impl.putBytes(bytes, checkedHint);
+      if (onProgress === undefined) return impl.putBytes(bytes, checkedHint);
+      const id = await impl.putBytes(bytes, checkedHint);
+      onProgress(byteLength);
+      return id;
     },
     putStream: async (source, hint) => {
-      const checkedHint = putHint(hint);
+      const { onProgress, ...checkedHint } = putHint(hint);
       if (typeof source?.[Symbol.asyncIterator] !== 'function') {
         throw check.invalid('source', 'a stream or an async iterable of Uint8Array', source);
       }
       checkedHint.signal?.throwIfAborted();
-      return impl.putStream(checkedSource(source, checkedHint), checkedHint);
+      return impl.putStream(checkedSource(source, checkedHint, onProgress), checkedHint);
     },
-    getBytes: async (id, options) => impl.getBytes(ContentId.parse(id), getOptions(options, adapter)),
-    getStream: async (id, options) => impl.getStream(ContentId.parse(id), getOptions(options, adapter)),
+    getBytes: async (id, options) => {
+      const { onProgress, ...checkedOptions } = getOptions(options, adapter);
+      if (onProgress === undefined) return impl.getBytes(ContentId.parse(id), checkedOptions);
+      const bytes = await impl.getBytes(ContentId.parse(id), checkedOptions);
+      onProgress(bytes.byteLength);
+      return bytes;
+    },
+    getStream: async (id, options) => {
+      const { onProgress, ...checkedOptions } = getOptions(options, adapter);
+      const stream = await impl.getStream(ContentId.parse(id), checkedOptions);
+      return onProgress === undefined ? stream : counted(stream, onProgress);
+    },
     exists: async (id) => impl.exists(ContentId.parse(id)),
     stat: async (id) => impl.stat(ContentId.parse(id)),
     delete: async (id) => impl.delete(ContentId.parse(id)),
     list: iterable((options) => {
-      const { prefix = '', signal } = check.options('options', options) as ListOptions;
+      const {
+        prefix = '',
+        after,
+        signal,
+      }: ListOptions = check.known('options', options, ['prefix', 'after', 'signal']);
       if (typeof prefix !== 'string' || !/^[0-9a-f]{0,64}$/.test(prefix)) {
         throw check.invalid('options.prefix', '0 to 64 lower-case hexadecimal characters', prefix);
       }
       check.signal('options.signal', signal)?.throwIfAborted();
-      return impl.list({ prefix, signal });
+      return impl.list({ prefix, after: after === undefined ? undefined : ContentId.parse(after), signal });
     }),
   }),
 });
 
+const PUT_HINTS = ['contentType', 'expectedSize', 'signal', 'onProgress'] as const;
+const GET_OPTIONS = ['range', 'verify', 'signal', 'onProgress'] as const;
+const VERIFIED: GetOptions = Object.freeze({ verify: true });
+
 function putHint(hint: PutHint | undefined): PutHint {
-  const { contentType, expectedSize, signal } = check.options('hint', hint) as PutHint;
+  if (hint === undefined) return {};
+  const { contentType, expectedSize, signal, onProgress }: PutHint = check.known('hint', hint, PUT_HINTS);
   if (
     contentType !== undefined &&
     (typeof contentType !== 'string' || !/^[^\x00-\x1f\x7f]{1,255}$/.test(contentType))
@@ -135,7 +166,12 @@ function putHint(hint: PutHint | undefined): PutHint {
     throw check.invalid('hint.contentType', '1 to 255 characters without control characters', contentType);
   }
   if (expectedSize !== undefined) check.integer('hint.expectedSize', expectedSize, 0);
-  return { contentType, expectedSize, signal: check.signal('hint.signal', signal) };
+  progress('hint.onProgress', onProgress);
+  return { contentType, expectedSize, signal: check.signal('hint.signal', signal), onProgress };
+}
+
+function progress(what: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'function') throw check.invalid(what, 'a function', value);
 }
 
 /**
@@ -145,6 +181,7 @@ function putHint(hint: PutHint | undefined): PutHint {
 async function* checkedSource(
   source: AsyncIterable<Uint8Array>,
   { expectedSize, signal }: PutHint,
+  onProgress: Progress | undefined,
 ): AsyncGenerator<Uint8Array, void, void> {
   const chunks = source[Symbol.asyncIterator]();
   let size = 0;
@@ -157,6 +194,7 @@ async function* checkedSource(
       size += check.bytes('each chunk of source', step.value).byteLength;
       if (expectedSize !== undefined && size > expectedSize) throw sizeWrong(expectedSize, size);
       yield step.value;
+      onProgress?.(size);
     }
     if (expectedSize !== undefined && size < expectedSize) throw sizeWrong(expectedSize, size);
   } finally {
@@ -188,13 +226,77 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined
 }
 
 function getOptions(given: GetOptions | undefined, adapter: DoorContext): GetOptions {
-  const { range, verify = true, signal } = check.options('options', given) as GetOptions;
+  if (given === undefined) return VERIFIED;
+  const { range, verify = true, signal, onProgress }: GetOptions = check.known('options', given, GET_OPTIONS);
   if (typeof verify !== 'boolean') throw check.invalid('options.verify', 'true or false', verify);
+  progress('options.onProgress', onProgress);
   check.signal('options.signal', signal)?.throwIfAborted();
-  if (range === undefined) return { verify, signal };
+  if (range === undefined) return { verify, signal, onProgress };
   adapter.need('range', 'range reads');
-  const { start, end } = check.options('options.range', range) as NonNullable<GetOptions['range']>;
+  const { start, end } = check.known('options.range', range, ['start', 'end']) as NonNullable<GetOptions['range']>;
   check.integer('options.range.start', start, 0);
   if (end !== undefined) check.integer('options.range.end', end, start);
-  return { range: { start, end }, verify: false, signal };
+  return { range: { start, end }, verify: false, signal, onProgress };
+}
+
+function counted(stream: ReadableStream<Uint8Array>, onProgress: Progress): ReadableStream<Uint8Array> {
+  let bytes = 0;
+  const counter = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      bytes += chunk.byteLength;
+      onProgress(bytes);
+      controller.enqueue(chunk);
+    },
+  });
+  return stream.pipeThrough(counter);
+}
+
+/** Calls that one `existsMany` or `statMany` has under way: enough to hide a network's round trips. */
+const CALLS_AT_ONCE_MAX = 64;
+
+/** {@link ObjectStore.exists} for each id, in their order. A comfort over the contract: no adapter implements it. */
+export async function existsMany(
+  store: ObjectStore,
+  ids: readonly ContentId[],
+  options?: { readonly signal?: AbortSignal },
+): Promise<boolean[]> {
+  return eachOf(ids, options, (id) => store.exists(id));
+}
+
+/** {@link ObjectStore.stat} for each id, in their order, `null` for those not there. A comfort over the contract. */
+export async function statMany(
+  store: ObjectStore,
+  ids: readonly ContentId[],
+  options?: { readonly signal?: AbortSignal },
+): Promise<(ObjectStat | null)[]> {
+  return eachOf(ids, options, (id) => store.stat(id));
+}
+
+/** Asks for all, {@link CALLS_AT_ONCE_MAX} at a time. The first failure, or an abort, ends it. */
+async function eachOf<T>(
+  ids: readonly ContentId[],
+  options: { readonly signal?: AbortSignal } | undefined,
+  ask: (id: ContentId) => Promise<T>,
+): Promise<T[]> {
+  if (!Array.isArray(ids)) throw check.invalid('ids', 'an array of ids', ids);
+  const all = Array.from(ids, (id) => ContentId.parse(id));
+  const given: { signal?: AbortSignal } = check.known('options', options, ['signal']);
+  const signal = check.signal('options.signal', given.signal);
+  const answers = new Array<T>(all.length);
+  let next = 0;
+  const work = async () => {
+    while (next < all.length) {
+      signal?.throwIfAborted();
+      const at = next++;
+      try {
+        answers[at] = await ask(all[at] as ContentId);
+      } catch (error) {
+        next = all.length;
+        throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(CALLS_AT_ONCE_MAX, all.length) }, work));
+  signal?.throwIfAborted();
+  return answers;
 }

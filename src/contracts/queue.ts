@@ -173,7 +173,12 @@ export const Queue = capability<Queue>('Queue', {
     dequeueMany: async (max, leaseMs) =>
       impl.dequeueMany(check.integer('max', max, 1, ITEMS_PER_CALL_MAX), lease(leaseMs, adapter)),
     receive: async (options) => {
-      const { leaseMs, max = 1, waitMs, signal } = check.options('options', options) as ReceiveOptions;
+      const {
+        leaseMs,
+        max = 1,
+        waitMs,
+        signal,
+      } = check.known('options', options, ['leaseMs', 'max', 'waitMs', 'signal']) as ReceiveOptions;
       check.integer('options.max', max, 1, ITEMS_PER_CALL_MAX);
       check.integer('options.waitMs', waitMs, 0, WAIT_MS_MAX);
       check.signal('options.signal', signal)?.throwIfAborted();
@@ -189,7 +194,7 @@ export const Queue = capability<Queue>('Queue', {
     },
     ack: async (id, token) => impl.ack(QueueItemId.parse(id), optionalToken(token)),
     nack: async (id, token, options) => {
-      const { delayMs = 0 } = check.options('options', options) as NackOptions;
+      const { delayMs = 0 } = check.known('options', options, ['delayMs']) as NackOptions;
       if (delay(delayMs) > 0) adapter.need('delay', 'delayed items');
       return impl.nack(QueueItemId.parse(id), optionalToken(token), { delayMs });
     },
@@ -211,7 +216,7 @@ export const Queue = capability<Queue>('Queue', {
 });
 
 function enqueueOptions(given: EnqueueOptions | undefined, adapter: DoorContext): EnqueueOptions {
-  const { delayMs = 0, key, signal } = check.options('options', given) as EnqueueOptions;
+  const { delayMs = 0, key, signal } = check.known('options', given, ['delayMs', 'key', 'signal']) as EnqueueOptions;
   if (delay(delayMs) > 0) adapter.need('delay', 'delayed items');
   if (key !== undefined) {
     adapter.need('key', 'idempotency keys');

@@ -120,7 +120,7 @@ export const Storage = capability<Storage>('Storage', {
       return impl.getMany(Array.from(keys, (key, i) => storageKey(`keys[${i}]`, key)));
     },
     scan: iterable((options) => {
-      const { prefix, limit, after } = check.options('options', options) as ScanOptions;
+      const { prefix, limit, after } = check.known('options', options, ['prefix', 'limit', 'after']) as ScanOptions;
       if (limit !== undefined) check.integer('options.limit', limit, 0);
       const within = path('options.prefix', prefix, 0);
       const start = after === undefined ? undefined : storageKey('options.after', after);
@@ -131,7 +131,7 @@ export const Storage = capability<Storage>('Storage', {
     }),
     begin: synchronous(() => checkedTxn(impl.begin())),
     watch: iterable((prefix, options) => {
-      const { signal } = check.options('options', options) as { signal?: AbortSignal };
+      const { signal } = check.known('options', options, ['signal']) as { signal?: AbortSignal };
       check.signal('options.signal', signal)?.throwIfAborted();
       return impl.watch(path('prefix', prefix, 0), { signal });
     }),
@@ -139,7 +139,7 @@ export const Storage = capability<Storage>('Storage', {
       if (typeof name !== 'string' || !/^[A-Za-z0-9_.-]{1,64}$/.test(name)) {
         throw check.invalid('name', '1 to 64 of A–Z a–z 0–9 _ - .', name);
       }
-      const { holder } = check.options('options', options) as { holder: string };
+      const { holder } = check.known('options', options, ['holder']) as { holder: string };
       return impl.lock(name, { holder: check.text('options.holder', holder, 1, 200) });
     },
     ping: async () => impl.ping(),
@@ -153,7 +153,7 @@ function checkedTxn(txn: StorageTxn): StorageTxn {
     check: (key, expected) =>
       txn.check(storageKey('key', key), expected === null ? null : new Uint8Array(check.bytes('expected', expected))),
     commit: async (options) => {
-      const { durability } = check.options('options', options) as CommitOptions;
+      const { durability } = check.known('options', options, ['durability']) as CommitOptions;
       if (durability !== undefined && !['full', 'normal', 'off'].includes(durability)) {
         throw check.invalid('options.durability', '"full", "normal" or "off"', durability);
       }

@@ -3,7 +3,8 @@
  *
  * Codes are stable and say what kind of problem it is; docs/errors.md has a line for each.
  */
-import { distance } from 'fastest-levenshtein';
+export { suggest } from '../contracts/arguments.js';
+
 import { FatalError } from '../contracts/errors.js';
 
 /** The host's own codes. 10xx: the file. 11xx: plugins, adapters and their configuration. 12xx, 13xx: while running. */
@@ -90,15 +91,4 @@ function byPlace({ place: a }: Problem, { place: b }: Problem): number {
     (a?.line ?? 0) - (b?.line ?? 0) ||
     (a?.column ?? 0) - (b?.column ?? 0)
   );
-}
-
-/** ` Did you mean "x"? Known: …` for a name that is not among `known`. Empty where nothing is known. */
-export function suggest(name: string, known: readonly string[]): string {
-  if (known.length === 0) return '';
-  const sorted = [...known].sort();
-  const [nearest] = [...sorted].sort((a, b) => distance(name, a) - distance(name, b));
-  // A slip in a short name, one in three letters of a long one: past that a guess misleads.
-  const slips = nearest === undefined ? name.length : distance(name, nearest);
-  const near = slips < name.length && slips <= Math.max(1, name.length / 3);
-  return `${near ? ` Did you mean "${nearest}"?` : ''} Known: ${sorted.join(', ')}.`;
 }

@@ -80,10 +80,14 @@ class MemoryObjectStore implements ObjectStore {
     return this.#objects.delete(id);
   }
 
-  async *list({ prefix = '', signal }: ListOptions = {}): AsyncGenerator<ContentId, void, void> {
+  async *list({
+    prefix = '',
+    after = '' as ContentId,
+    signal,
+  }: ListOptions = {}): AsyncGenerator<ContentId, void, void> {
     for (const id of [...this.#objects.keys()].sort()) {
       signal?.throwIfAborted();
-      if (id.startsWith(prefix)) yield id;
+      if (id.startsWith(prefix) && id > after) yield id;
     }
   }
 }

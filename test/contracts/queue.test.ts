@@ -13,6 +13,13 @@ const REFUSED: Refused[] = [
   ['enqueue', [], 'payload must be a Uint8Array or Buffer, found undefined'],
   ['enqueue', ['text'], 'payload must be a Uint8Array or Buffer, found "text"'],
   ['enqueue', [bytes, 5], 'options must be an object, found 5'],
+  [
+    'enqueue',
+    [bytes, { delayMS: 5 }],
+    'unknown option "delayMS" in options. Did you mean "delayMs"? Known: delayMs, key, signal.',
+  ],
+  ['receive', [{ leaseMs: 1000, waitMs: 0, mx: 1 }], 'unknown option "mx"'],
+  ['nack', [ID, TOKEN, { delay: 5 }], 'unknown option "delay"'],
   ['enqueue', [bytes, { delayMs: -1 }], `options.delayMs must be an integer from 0 to ${DAY_24}, found -1`],
   ['enqueue', [bytes, { delayMs: DAY_24 + 1 }], 'options.delayMs must be'],
   ['enqueue', [bytes, { delayMs: '5' }], 'options.delayMs must be'],

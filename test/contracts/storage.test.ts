@@ -45,6 +45,13 @@ const REFUSED: Refused[] = [
   ['scan', [{ prefix: { namespace: 7, path: [] } }], 'options.prefix.namespace must be'],
   ['scan', [{ prefix: ALL, limit: -1 }], 'options.limit must be an integer of at least 0, found -1'],
   ['scan', [{ prefix: ALL, limit: '1' }], 'options.limit must be'],
+  [
+    'scan',
+    [{ prefix: ALL, limt: 5 }],
+    'unknown option "limt" in options. Did you mean "limit"? Known: after, limit, prefix.',
+  ],
+  ['watch', [ALL, { signl: 5 }], 'unknown option "signl" in options. Did you mean "signal"? Known: signal.'],
+  ['lock', ['a', { holdr: 'x' }], 'unknown option "holdr"'],
   ['watch', [], 'prefix must be { namespace, path: [segment, …] }, found undefined'],
   ['watch', [TOO_DEEP], 'prefix.path.length must be'],
   ['watch', [ALL, 5], 'options must be an object, found 5'],

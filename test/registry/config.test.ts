@@ -229,7 +229,11 @@ describe('the options of createHost', () => {
   test.each([
     ['a path instead of options', './nope.json', 'options must be an object, found "./nope.json"'],
     ['null', null, 'options must be an object, found null'],
-    ['a slip', { confg: 'x' }, 'unknown option "confg"; known are config, set, logger, importModule'],
+    [
+      'a slip',
+      { confg: 'x' },
+      'unknown option "confg" in options. Did you mean "config"? Known: config, importModule, logger, set.',
+    ],
     ['a profile', { profile: 'test' }, 'RC1005 profile: not supported by this version'],
     ['a number as configuration', { config: 42 }, 'options.config must be a path or an object, found 42'],
     ['null as configuration', { config: null }, 'options.config must be a path or an object, found null'],

@@ -56,6 +56,9 @@ export interface FsObjectStorePorts {
  */
 const CALLS_AT_ONCE_MAX = 64;
 
+const SHARD_NAME = /^[0-9a-f]{2}$/;
+const BLOB_NAME = /^[0-9a-f]{64}$/;
+
 export class FsObjectStore implements ObjectStore {
   /** The absolute path of the store's folder. */
   readonly root: string;
@@ -201,14 +204,20 @@ export class FsObjectStore implements ObjectStore {
     return this.#alone(id, () => this.#publisher.remove(id));
   }
 
-  async *list({ prefix = '', signal }: ListOptions = {}): AsyncGenerator<ContentId, void, void> {
-    for (const outer of await this.#names(this.root, /^[0-9a-f]{2}$/, prefix.slice(0, 2))) {
-      for (const inner of await this.#names(`${this.root}/${outer}`, /^[0-9a-f]{2}$/, prefix.slice(2, 4))) {
+  async *list({
+    prefix = '',
+    after = '' as ContentId,
+    signal,
+  }: ListOptions = {}): AsyncGenerator<ContentId, void, void> {
+    for (const outer of await this.#names(this.root, SHARD_NAME, prefix.slice(0, 2))) {
+      if (outer < after.slice(0, 2)) continue;
+      for (const inner of await this.#names(`${this.root}/${outer}`, SHARD_NAME, prefix.slice(2, 4))) {
         signal?.throwIfAborted();
         const shard = `${outer}${inner}`;
-        for (const name of await this.#names(`${this.root}/${outer}/${inner}`, /^[0-9a-f]{64}$/, prefix)) {
+        if (shard < after.slice(0, 4)) continue;
+        for (const name of await this.#names(`${this.root}/${outer}/${inner}`, BLOB_NAME, prefix)) {
           signal?.throwIfAborted();
-          if (name.startsWith(shard)) yield name as ContentId;
+          if (name.startsWith(shard) && name > after) yield name as ContentId;
         }
       }
     }

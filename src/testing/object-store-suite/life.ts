@@ -1,6 +1,7 @@
 /** What is kept, deleted and listed, and what holds while calls overlap. */
 import assert from 'node:assert/strict';
 import type { ContentId } from '../../contracts/ids.js';
+import { existsMany, statMany } from '../../contracts/object-store.js';
 import {
   ABSENT,
   assertAllSame,
@@ -85,6 +86,44 @@ export const keeping: Cases = {
     for (const prefix of [other, `${id.slice(0, 1)}${id[1] === '0' ? 1 : 0}`, `${id.slice(0, 4)}${'0'.repeat(60)}`]) {
       assert.deepEqual(await collect(store.list({ prefix })), []);
     }
+  },
+
+  'a list goes on after an id, which need not be there': async ({ open }) => {
+    const store = await open();
+    const ids = await Promise.all(Array.from({ length: 40 }, (_, n) => store.putBytes(noise(20, `after ${n}`))));
+    const sorted = [...ids].sort();
+    const resumed: ContentId[] = [];
+    for (let after: ContentId | undefined; ; after = resumed.at(-1)) {
+      const before = resumed.length;
+      for await (const id of store.list({ after })) if (resumed.push(id) === before + 7) break;
+      if (resumed.length === before) break;
+    }
+    assert.deepEqual(resumed, sorted);
+    for (const after of ['0'.repeat(64), 'f'.repeat(64), ABSENT, sorted[20]] as ContentId[]) {
+      assert.deepEqual(
+        await collect(store.list({ after })),
+        sorted.filter((id) => id > after),
+      );
+      const prefix = (sorted[20] as ContentId).slice(0, 1);
+      assert.deepEqual(
+        await collect(store.list({ after, prefix })),
+        sorted.filter((id) => id > after && id.startsWith(prefix)),
+      );
+    }
+  },
+
+  'many ids are asked for at once, and answered in their order': async ({ open }) => {
+    const store = await open();
+    const ids = await Promise.all(Array.from({ length: 100 }, (_, n) => store.putBytes(noise(n, `ask ${n}`))));
+    const asked = [ABSENT, ...ids, ABSENT, ids[0] as ContentId];
+    const there = asked.map((id) => id !== ABSENT);
+    assert.deepEqual(await existsMany(store, asked), there);
+    const sizes = (await statMany(store, asked)).map((stat) => stat?.size ?? null);
+    assert.deepEqual(sizes, [null, ...ids.map((_, n) => n), null, 0]);
+    assert.deepEqual(await statMany(store, []), []);
+    await assertFails(existsMany(store, [ABSENT, 'x' as ContentId]), { code: 'ARGUMENT_INVALID' });
+    const signal = AbortSignal.abort(new Error('enough'));
+    await assert.rejects(statMany(store, ids, { signal }), (error) => error === signal.reason);
   },
 
   'a list may be left early': async ({ open }) => {

@@ -1,7 +1,7 @@
 /** What is refused at the door, and what an abort leaves behind. */
 import assert from 'node:assert/strict';
 import type { ContentId } from '../../contracts/ids.js';
-import { assertFails, type Cases, chunked, collect, MIB, noise, REFUSED } from './fixtures.js';
+import { assertFails, assertSame, type Cases, chunked, collect, MIB, noise, REFUSED, readAll } from './fixtures.js';
 
 export const refusing: Cases = {
   'an id that is none is refused before anything is touched': async ({ open }) => {
@@ -40,6 +40,51 @@ export const refusing: Cases = {
     await assertFails(store.putBytes(noise(1), { expectedSize: -1 }), REFUSED);
     await assertFails(store.putBytes(noise(1), { signal: {} as AbortSignal }), REFUSED);
     assert.deepEqual(await collect(store.list()), []);
+  },
+
+  'options of unknown names are refused with the nearest, and nothing is stored': async ({ open }) => {
+    const store = await open();
+    const wrong = { contentTyp: 'text/plain' } as object;
+    await assertFails(store.putBytes(noise(1), wrong), REFUSED);
+    await assertFails(store.putStream(chunked(noise(1), 1), wrong), REFUSED);
+    assert.deepEqual(await collect(store.list()), []);
+    const id = await store.putBytes(noise(1));
+    await assertFails(store.getBytes(id, { verfy: false } as object), {
+      ...REFUSED,
+      message: 'unknown option "verfy" in options. Did you mean "verify"? Known: onProgress, range, signal, verify.',
+    });
+    await assertFails(store.getStream(id, { verfy: false } as object), REFUSED);
+    await assertFails(collect(store.list({ prefx: '' } as object)), REFUSED);
+  },
+
+  'progress is told in bytes, ascending, up to the whole': async ({ open }) => {
+    const store = await open();
+    const bytes = noise(3 * MIB);
+    const all: number[][] = [];
+    const onProgress = () => {
+      const told: number[] = [];
+      all.push(told);
+      return (done: number) => void told.push(done);
+    };
+    const id = await store.putStream(chunked(bytes, 700_000), { onProgress: onProgress() });
+    await store.putBytes(bytes, { onProgress: onProgress() });
+    assertSame(await store.getBytes(id, { onProgress: onProgress() }), bytes);
+    assertSame(await readAll(store, id, { onProgress: onProgress() }), bytes);
+    for (const told of all) {
+      assert.equal(told.at(-1), bytes.byteLength);
+      assert.deepEqual(
+        told,
+        [...told].sort((a, b) => a - b),
+      );
+    }
+    assert.equal(all[0]?.length, Math.ceil(bytes.byteLength / 700_000));
+    const enough = new Error('enough');
+    const stop = () => {
+      throw enough;
+    };
+    await assert.rejects(store.putStream(chunked(noise(9), 1), { onProgress: stop }), (error) => error === enough);
+    assert.deepEqual(await collect(store.list()), [id]);
+    await assertFails(store.getBytes(id, { onProgress: 5 as never }), REFUSED);
   },
 
   'a prefix that no id can have is refused': async ({ open }) => {

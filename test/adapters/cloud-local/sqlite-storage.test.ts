@@ -159,7 +159,10 @@ describe('options', () => {
     [{ busyTimeoutMs: 'x' }, 'options.busyTimeoutMs must be an integer from 0 to 2147483647, found "x"'],
     [{ busyTimeoutMs: 2 ** 31 }, 'options.busyTimeoutMs must be'],
     [{ busyTimeoutMs: -1 }, 'options.busyTimeoutMs must be'],
-    [{ durabilty: 'off' }, 'unknown option "durabilty"; known are durability, busyTimeoutMs'],
+    [
+      { durabilty: 'off' },
+      'unknown option "durabilty" in options. Did you mean "durability"? Known: busyTimeoutMs, durability.',
+    ],
     [null, 'options must be an object'],
   ])('%j are refused, and nothing is made', async (options, message) => {
     await expect(open(file(), options as never)).rejects.toMatchObject({
