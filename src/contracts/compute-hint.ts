@@ -3,13 +3,16 @@
  *
  * Both answer with hints, never guarantees: a value is as the operating system told it at the time of the call.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as check from './arguments.js';
 import { capability } from './capability.js';
+import { isCoreError } from './errors.js';
 
 export interface GpuInfo {
   /** Who made it, lower case: `nvidia`, `amd`, … */
   readonly vendor: string;
   readonly model: string;
-  /** Memory in total, MiB. */
+  /** Memory in total, MiB; 0 where it has none of its own, or the driver does not tell. */
   readonly memoryMib: number;
   /** The enumerator's source that told of it, e.g. `nvml`. */
   readonly source: string;
@@ -35,6 +38,17 @@ export interface NumaNode {
   readonly memoryMib: number | null;
 }
 
+/** How one GpuEnumerator answered. */
+export interface GpuSource {
+  /** As {@link GpuEnumeration.source}; `null` for an enumerator that did not answer. */
+  readonly source: string | null;
+  /** How many of the inventory's `gpus` are from here: those that an enumerator before it had told of are not. */
+  readonly gpus: number;
+  /** Why it told of none; `null` when it told of one, new or not. */
+  readonly reason: string | null;
+  readonly driverVersion: string | null;
+}
+
 export interface ComputeInventory {
   /** Logical CPUs of the machine, not of the container: see `cpuLimit`. */
   readonly cpuCount: number;
@@ -46,6 +60,8 @@ export interface ComputeInventory {
   readonly instanceType: string | null;
   /** Why `gpus` is empty; `null` when it is not. */
   readonly gpuReason: string | null;
+  /** One for each enumerator that is bound, those that failed included, in the order in which `gpus` were merged. */
+  readonly gpuSources: readonly GpuSource[];
   /** CPUs that this process may use: the smallest of affinity, cpuset and quota (rounded up). `null`: no limit binds. */
   readonly cpuLimit: number | null;
   /** The smallest memory limit over this process's cgroup and its ancestors, MiB. `null`: no limit binds. */
@@ -61,9 +77,14 @@ export interface ComputeInventory {
   readonly kernel: string;
 }
 
+export interface InventoryOptions {
+  /** Handed to each enumerator, as {@link EnumerateOptions.maxAgeMs}. */
+  readonly gpuMaxAgeMs?: number;
+}
+
 export interface ComputeHint {
   /** Never fails because of a GPU: an enumerator that cannot answer costs its GPUs, and `gpuReason` says so. */
-  inventory(): Promise<ComputeInventory>;
+  inventory(options?: InventoryOptions): Promise<ComputeInventory>;
 
   /** How long until this machine is taken away, in ms; `null` while nothing says so, or nothing can. */
   preemptionSignal(): Promise<number | null>;
@@ -78,20 +99,115 @@ export interface GpuEnumeration {
   readonly driverVersion: string | null;
 }
 
+export interface EnumerateOptions {
+  /**
+   * How old a remembered answer may be, ms; 0 asks the driver anew. Default: what the enumerator is configured to. It
+   * makes figures that change, such as `utilization`, as fresh as they are needed.
+   */
+  readonly maxAgeMs?: number;
+}
+
 export interface GpuEnumerator {
   /** The GPUs there are. Without a driver, or with a broken one: none, and the reason; it does not throw for that. */
-  enumerate(): Promise<GpuEnumeration>;
+  enumerate(options?: EnumerateOptions): Promise<GpuEnumeration>;
 }
 
 export const ComputeHint = capability<ComputeHint>('ComputeHint', {
   major: 1,
   door: (impl) => ({
-    inventory: async () => impl.inventory(),
+    inventory: async (given) => {
+      const { gpuMaxAgeMs, ...rest } = check.known('options', given, ['gpuMaxAgeMs']);
+      return impl.inventory({ ...rest, ...ageOption('gpuMaxAgeMs', gpuMaxAgeMs) });
+    },
     preemptionSignal: async () => impl.preemptionSignal(),
   }),
 });
 
 export const GpuEnumerator = capability<GpuEnumerator>('GpuEnumerator', {
   major: 1,
-  door: (impl) => ({ enumerate: async () => impl.enumerate() }),
+  door: (impl) => ({
+    enumerate: async (given) => {
+      const { maxAgeMs, ...rest } = check.known('options', given, ['maxAgeMs']);
+      return impl.enumerate({ ...rest, ...ageOption('maxAgeMs', maxAgeMs) });
+    },
+  }),
 });
+
+function ageOption<K extends string>(name: K, value: number | undefined): { readonly [P in K]?: number } {
+  return (value === undefined ? {} : { [name]: check.integer(name, value, 0) }) as { readonly [P in K]?: number };
+}
+
+/** What {@link watchPreemption} tells. */
+export interface PreemptionNotice {
+  /** How long until the machine is taken away, ms; `null`: an earlier notice was withdrawn. */
+  readonly leadMs: number | null;
+  /** The same as a time of `Date.now()`. */
+  readonly atMs: number | null;
+}
+
+export interface WatchPreemptionOptions {
+  /** Ends the watch. */
+  readonly signal?: AbortSignal;
+  /**
+   * Pause between two readings, 1 ms to a day. Default 5,000: as often as EC2 asks to look for its notice of two minutes
+   * (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html).
+   */
+  readonly pollMs?: number;
+}
+
+/**
+ * Notices that this machine is taken away: one when the signal first tells of it, one whenever the time has moved by more
+ * than a poll and a second, one when it is withdrawn. A lead that stays the same is one notice, too: some clouds tell no
+ * time, and their adapters answer with the least that is promised. The first reading is made at once. A comfort over {@link ComputeHint}: an
+ * adapter supplies `preemptionSignal()` alone.
+ *
+ * Ends when `signal` aborts; a reading under way is not waited for. A reading that fails with a RecoverableError is
+ * made again after the pause.
+ * @throws what else `preemptionSignal` threw; FatalError SchemaViolation for an option that is not as it should be
+ */
+export async function* watchPreemption(
+  hint: Pick<ComputeHint, 'preemptionSignal'>,
+  options: WatchPreemptionOptions = {},
+): AsyncGenerator<PreemptionNotice, void, void> {
+  const given = check.known('options', options, ['signal', 'pollMs']);
+  const signal = check.signal('signal', given.signal);
+  const pollMs = check.integer('pollMs', given.pollMs ?? 5_000, 1, POLL_MS_MAX);
+  let told: PreemptionNotice = { leadMs: null, atMs: null };
+  while (!signal?.aborted) {
+    const leadMs = await reading(hint, signal);
+    if (signal?.aborted) return;
+    if (leadMs !== undefined) {
+      const notice = { leadMs, atMs: leadMs === null ? null : Date.now() + leadMs };
+      const movedMs = Math.abs((notice.atMs ?? Number.POSITIVE_INFINITY) - (told.atMs ?? Number.POSITIVE_INFINITY));
+      if (leadMs !== told.leadMs && movedMs > pollMs + 1_000) {
+        told = notice;
+        yield notice;
+      }
+    }
+    // The only thing that this pause rejects for is the signal, which the loop looks at.
+    await sleep(pollMs, undefined, signal && { signal }).catch(() => {});
+  }
+}
+
+/** A day: a notice that is looked for less often than that is none. */
+const POLL_MS_MAX = 86_400_000;
+
+/** `undefined`: nothing could be told this time, or the watch is over. */
+async function reading(
+  hint: Pick<ComputeHint, 'preemptionSignal'>,
+  signal: AbortSignal | undefined,
+): Promise<number | null | undefined> {
+  let stop = (): void => {};
+  const stopped = new Promise<undefined>((resolve) => {
+    stop = () => resolve(undefined);
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([hint.preemptionSignal(), stopped]);
+  } catch (error) {
+    if (isCoreError(error) && error.severity === 'recoverable') return undefined;
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
+}

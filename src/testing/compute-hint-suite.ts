@@ -1,10 +1,11 @@
 /**
- * Conformance of ComputeHint and GpuEnumerator: that answers are plain data in the units and bounds which the contract
+ * Conformance of ComputeHint: that answers are plain data in the units and bounds which the contract
  * says, on whatever machine the cases run. What the figures are is for each adapter's own tests.
  */
 import assert from 'node:assert/strict';
-import { ComputeHint, GpuEnumerator, type GpuInfo } from '../contracts/index.js';
+import { ComputeHint } from '../contracts/index.js';
 import { defineSuite } from './conformance.js';
+import { areGpus, isInteger, isPlainData, isReasonOfEmptiness, isText, isUnique } from './gpu-enumerator-suite.js';
 
 defineSuite(ComputeHint, () => ({
   'the inventory counts at least one CPU and one MiB, both whole': async ({ open }) => {
@@ -47,6 +48,19 @@ defineSuite(ComputeHint, () => ({
     isReasonOfEmptiness('gpuReason', gpuReason, gpus);
   },
 
+  'gpuSources tell of each enumerator, and count every GPU once': async ({ open }) => {
+    const { gpus, gpuSources } = await (await open()).inventory();
+    for (const { source, gpus: count, reason, driverVersion } of gpuSources) {
+      for (const [name, value] of Object.entries({ source, reason, driverVersion })) {
+        if (value !== null) isText(`${name} of a GPU source`, value);
+      }
+      isInteger('gpus of a GPU source', count, 0, gpus.length);
+      assert.ok(count === 0 || reason === null, `a source of ${count} GPUs has no reason to tell none`);
+    }
+    const counted = gpuSources.reduce((sum, source) => sum + source.gpus, 0);
+    assert.equal(counted, gpus.length, 'the GPUs of all sources are the GPUs of the inventory');
+  },
+
   'the inventory is plain data: it survives JSON': async ({ open }) => {
     isPlainData('inventory', await (await open()).inventory());
   },
@@ -62,75 +76,3 @@ defineSuite(ComputeHint, () => ({
     assert.deepEqual([first.cpuCount, first.memoryMib], [second.cpuCount, second.memoryMib]);
   },
 }));
-
-defineSuite(GpuEnumerator, () => ({
-  'enumerate answers well-formed GPUs, and a reason exactly when there is none': async ({ open }) => {
-    const { gpus, reason } = await (await open()).enumerate();
-    areGpus(gpus);
-    isReasonOfEmptiness('reason', reason, gpus);
-  },
-
-  'the source is named, the driver version is text or null': async ({ open }) => {
-    const { source, driverVersion } = await (await open()).enumerate();
-    isText('source', source);
-    if (driverVersion !== null) isText('driverVersion', driverVersion);
-  },
-
-  'the answer is plain data: it survives JSON': async ({ open }) => {
-    isPlainData('answer', await (await open()).enumerate());
-  },
-
-  'calls may overlap, and agree': async ({ open }) => {
-    const enumerator = await open();
-    const [first, second] = await Promise.all([enumerator.enumerate(), enumerator.enumerate()]);
-    assert.deepEqual(
-      first.gpus.map(({ uuid }) => uuid),
-      second.gpus.map(({ uuid }) => uuid),
-    );
-  },
-}));
-
-function areGpus(gpus: readonly GpuInfo[]): void {
-  isUnique('gpus[].uuid', gpus.map(({ uuid }) => uuid).filter(Boolean));
-  for (const gpu of gpus) {
-    for (const key of ['vendor', 'model', 'source'] as const) isText(key, gpu[key]);
-    assert.equal(gpu.vendor, gpu.vendor.toLowerCase(), 'vendor is written in lower case');
-    isInteger('memoryMib', gpu.memoryMib, 0);
-    for (const key of ['uuid', 'pciBusId', 'computeCapability'] as const) {
-      const value = gpu[key] ?? null;
-      if (value !== null) isText(key, value);
-    }
-    if ((gpu.index ?? null) !== null) isInteger('index', gpu.index, 0);
-    if ((gpu.memoryUsedMib ?? null) !== null) isInteger('memoryUsedMib', gpu.memoryUsedMib, 0, gpu.memoryMib);
-    const utilization = gpu.utilization ?? 0;
-    assert.ok(utilization >= 0 && utilization <= 1, `utilization must be a share from 0 to 1, found ${utilization}`);
-    assert.ok(Number.isFinite(gpu.temperatureC ?? 0), `temperatureC must be a number, found ${gpu.temperatureC}`);
-    assert.ok([true, false, null].includes(gpu.migMode ?? null), `migMode must be a truth value, found ${gpu.migMode}`);
-  }
-}
-
-function isReasonOfEmptiness(name: string, reason: unknown, gpus: readonly GpuInfo[]): void {
-  if (gpus.length === 0) isText(name, reason);
-  else assert.equal(reason, null, `${name} must be null where there are GPUs`);
-}
-
-/** By kind, not by prototype: test runners that isolate files have an `Object` of their own in each. */
-function isPlainData(name: string, value: unknown): void {
-  if (value === null || typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)) return;
-  const kind = Object.prototype.toString.call(value);
-  assert.ok(kind === '[object Object]' || kind === '[object Array]', `${name} is lost in JSON, found ${kind}`);
-  for (const [key, inner] of Object.entries(value as object)) isPlainData(`${name}.${key}`, inner);
-}
-
-function isText(name: string, value: unknown): void {
-  assert.ok(typeof value === 'string' && value.length > 0, `${name} must be text, found ${value}`);
-}
-
-function isInteger(name: string, value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): void {
-  const fits = typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
-  assert.ok(fits, `${name} must be an integer from ${min} to ${max}, found ${value}`);
-}
-
-function isUnique(name: string, values: readonly unknown[]): void {
-  assert.equal(new Set(values).size, values.length, `${name} must be distinct, found ${values}`);
-}

@@ -4,6 +4,7 @@
  * Importing it defines the suites of all contracts of this package, for `conformance` to find.
  */
 import './compute-hint-suite.js';
+import './gpu-enumerator-suite.js';
 import './object-store-suite.js';
 import './queue-suite.js';
 import './storage-suite.js';

@@ -1,5 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { BlockStore, ComputeHint, GpuEnumerator } from '../../src/contracts/index.js';
+import {
+  BlockStore,
+  ComputeHint,
+  FatalError,
+  GpuEnumerator,
+  RecoverableError,
+  watchPreemption,
+} from '../../src/contracts/index.js';
 import { call, type Refused, recorder, titled } from './recorder.js';
 
 describe('the doors of ComputeHint and GpuEnumerator', () => {
@@ -7,13 +14,107 @@ describe('the doors of ComputeHint and GpuEnumerator', () => {
     const hint = recorder(ComputeHint);
     await hint.door.inventory();
     await hint.door.preemptionSignal();
-    expect(hint.calls).toEqual([['inventory'], ['preemptionSignal']]);
+    await hint.door.inventory({ gpuMaxAgeMs: 0 });
+    expect(hint.calls).toEqual([['inventory', {}], ['preemptionSignal'], ['inventory', { gpuMaxAgeMs: 0 }]]);
     const enumerator = recorder(GpuEnumerator, [], {
       enumerate: () => {
         throw new Error('at once');
       },
     });
     await expect(enumerator.door.enumerate()).rejects.toThrow('at once');
+  });
+});
+
+describe('the ages that inventory and enumerate take', () => {
+  test.each(
+    titled([
+      ['inventory', [{ gpuMaxAgeMs: -1 }], 'gpuMaxAgeMs must be an integer of at least 0, found -1'],
+      ['inventory', [{ maxAgeMs: 1 }], 'unknown option "maxAgeMs"; known are gpuMaxAgeMs'],
+      ['inventory', ['now'], 'options must be an object, found "now"'],
+    ]),
+  )('%s refuses: %s', async (method, message, args) => {
+    const { door, calls } = recorder(ComputeHint);
+    await expect(call(door, method, args)).rejects.toMatchObject({ message: expect.stringContaining(message) });
+    expect(calls).toEqual([]);
+  });
+});
+
+/** A hint whose signal answers these, one a reading, then the last for ever; an Error is thrown. */
+function readings(...answers: (number | null | Error)[]) {
+  let made = 0;
+  return {
+    made: () => made,
+    preemptionSignal: async () => {
+      const answer = answers[Math.min(made++, answers.length - 1)];
+      if (answer instanceof Error) throw answer;
+      return answer as number | null;
+    },
+  };
+}
+
+describe('watchPreemption', () => {
+  const MINUTE = 60_000;
+
+  async function told(hint: ReturnType<typeof readings>, count: number, pollMs = 1): Promise<(number | null)[]> {
+    const leads: (number | null)[] = [];
+    for await (const { leadMs } of watchPreemption(hint, { pollMs })) {
+      leads.push(leadMs);
+      if (leads.length === count) break;
+    }
+    return leads;
+  }
+
+  test('tells of a notice once, of one that moves again, and of one that is withdrawn', async () => {
+    const hint = readings(null, null, 30 * MINUTE, 30 * MINUTE, 30 * MINUTE - 20, 2 * MINUTE, null, null, MINUTE);
+    expect(await told(hint, 4)).toEqual([30 * MINUTE, 2 * MINUTE, null, MINUTE]);
+    expect(hint.made()).toBe(9);
+  });
+
+  test('gives the time beside the lead', async () => {
+    for await (const { atMs } of watchPreemption(readings(MINUTE))) {
+      expect(Math.abs((atMs ?? 0) - Date.now() - MINUTE)).toBeLessThan(MINUTE / 2);
+      break;
+    }
+  });
+
+  test('makes a reading that failed for a while again', async () => {
+    expect(await told(readings(new RecoverableError('Transient', 'no metadata'), null, MINUTE), 1)).toEqual([MINUTE]);
+  });
+
+  test.each([new Error('a defect'), new FatalError('ConfigInvalid', 'no metadata service')])(
+    'throws what else the reading threw: %s',
+    async (error) => {
+      await expect(told(readings(error), 1)).rejects.toBe(error);
+    },
+  );
+
+  test('ends when the signal aborts: before it, between readings, and in one that never answers', async () => {
+    const all = async (hint: Pick<ComputeHint, 'preemptionSignal'>, signal: AbortSignal) => {
+      const notices = [];
+      for await (const notice of watchPreemption(hint, { signal, pollMs: MINUTE })) notices.push(notice);
+      return notices;
+    };
+    const unread = readings(MINUTE);
+    expect(await all(unread, AbortSignal.abort())).toEqual([]);
+    expect(unread.made()).toBe(0);
+    const abort = new AbortController();
+    const quiet = readings(null);
+    const watching = all(quiet, abort.signal);
+    while (quiet.made() === 0) await new Promise((resolve) => setImmediate(resolve));
+    abort.abort();
+    expect(await watching).toEqual([]);
+    const late = new AbortController();
+    const hanging = all({ preemptionSignal: () => new Promise<null>(() => {}) }, late.signal);
+    late.abort();
+    expect(await hanging).toEqual([]);
+  });
+
+  test.each([
+    [{ pollMs: 0 }, 'pollMs must be an integer from 1 to 86400000, found 0'],
+    [{ every: 1 }, 'unknown option "every"; known are signal, pollMs'],
+    [{ signal: 'stop' }, 'signal must be an AbortSignal, found "stop"'],
+  ])('refuses %j', async (options, message) => {
+    await expect(watchPreemption(readings(null), options as object).next()).rejects.toThrow(message);
   });
 });
 

@@ -25,12 +25,18 @@ const GPU: GpuInfo = {
   migMode: false,
 };
 
+const AMD: GpuInfo = { vendor: 'amd', model: 'MI300X', memoryMib: 196_592, source: 'drm' };
+
 const INVENTORY: ComputeInventory = {
   cpuCount: 8,
   memoryMib: 16_000,
-  gpus: [GPU, { vendor: 'amd', model: 'MI300X', memoryMib: 196_592, source: 'drm' }],
+  gpus: [GPU, AMD],
   instanceType: null,
   gpuReason: null,
+  gpuSources: [
+    { source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54' },
+    { source: 'none', gpus: 0, reason: 'no driver', driverVersion: null },
+  ],
   cpuLimit: 8,
   memoryLimitMib: 0,
   memoryAvailableMib: 16_000,
@@ -57,12 +63,15 @@ const ofInventory = (defect: object, preemptionMs: number | null = null) =>
 describe('the suite of ComputeHint', () => {
   test('passes answers that keep the contract, with GPUs and without', async () => {
     expect(await ofInventory({})).toEqual([]);
-    expect(await ofInventory({ gpus: [], gpuReason: 'no driver', numaNodes: [], cpuFlags: [] }, 120_000)).toEqual([]);
+    const bare = { gpus: [], gpuReason: 'no driver', gpuSources: [], numaNodes: [], cpuFlags: [] };
+    expect(await ofInventory(bare, 120_000)).toEqual([]);
   });
 
   const GPUS = 'gpus are well-formed, and gpuReason says why exactly when there is none';
   const TEXTS = 'texts are text, and null rather than empty where nothing tells them';
   const NUMA = 'NUMA nodes have distinct ids, CPU numbers, and memory or null';
+  const SOURCES = 'gpuSources tell of each enumerator, and count every GPU once';
+  const SOURCE = { source: 'nvml', gpus: 2, reason: null, driverVersion: null };
   const LIMITS = 'limits are null or within the machine';
 
   test.each<[string, object, string]>([
@@ -79,17 +88,22 @@ describe('the suite of ComputeHint', () => {
     ['a node twice', { numaNodes: [...INVENTORY.numaNodes, ...INVENTORY.numaNodes] }, NUMA],
     ['a CPU without a number', { numaNodes: [{ id: 0, cpus: [-1], memoryMib: null }] }, NUMA],
     ['GPUs and a reason', { gpuReason: 'no driver' }, GPUS],
-    ['neither GPUs nor a reason', { gpus: [] }, GPUS],
+    ['neither GPUs nor a reason', { gpus: [], gpuSources: [] }, GPUS],
     ['a GPU twice', { gpus: [GPU, GPU] }, GPUS],
-    ['a GPU vendor in capitals', { gpus: [{ ...GPU, vendor: 'NVIDIA' }] }, GPUS],
-    ['a GPU without a source', { gpus: [{ ...GPU, source: '' }] }, GPUS],
-    ['GPU memory in fractions', { gpus: [{ ...GPU, memoryMib: 0.5 }] }, GPUS],
-    ['more GPU memory used than there is', { gpus: [{ ...GPU, memoryUsedMib: 143_772 }] }, GPUS],
-    ['GPU utilization in percent', { gpus: [{ ...GPU, utilization: 100 }] }, GPUS],
-    ['a GPU temperature in words', { gpus: [{ ...GPU, temperatureC: 'hot' }] }, GPUS],
-    ['an empty uuid', { gpus: [{ ...GPU, uuid: '' }] }, GPUS],
-    ['a negative GPU index', { gpus: [{ ...GPU, index: -1 }] }, GPUS],
-    ['a MIG mode in words', { gpus: [{ ...GPU, migMode: 'on' }] }, GPUS],
+    ['a GPU of no source', { gpuSources: [] }, SOURCES],
+    ['a source without a name', { gpuSources: [{ ...SOURCE, source: '' }] }, SOURCES],
+    ['a source of GPUs that says why there are none', { gpuSources: [{ ...SOURCE, reason: 'x' }] }, SOURCES],
+    ['a GPU vendor in capitals', { gpus: [{ ...GPU, vendor: 'NVIDIA' }, AMD] }, GPUS],
+    ['a GPU without a source', { gpus: [{ ...GPU, source: '' }, AMD] }, GPUS],
+    ['GPU memory in fractions', { gpus: [{ ...GPU, memoryMib: 0.5 }, AMD] }, GPUS],
+    ['more GPU memory used than there is', { gpus: [{ ...GPU, memoryUsedMib: 143_772 }, AMD] }, GPUS],
+    ['GPU utilization in percent', { gpus: [{ ...GPU, utilization: 100 }, AMD] }, GPUS],
+    ['a GPU temperature in words', { gpus: [{ ...GPU, temperatureC: 'hot' }, AMD] }, GPUS],
+    ['a PCI address in another form', { gpus: [{ ...GPU, pciBusId: 'PCI:1:0:0' }, AMD] }, GPUS],
+    ['a compute capability without its minor', { gpus: [{ ...GPU, computeCapability: '9' }, AMD] }, GPUS],
+    ['an empty uuid', { gpus: [{ ...GPU, uuid: '' }, AMD] }, GPUS],
+    ['a negative GPU index', { gpus: [{ ...GPU, index: -1 }, AMD] }, GPUS],
+    ['a MIG mode in words', { gpus: [{ ...GPU, migMode: 'on' }, AMD] }, GPUS],
     ['what JSON loses', { bootedAt: new Date(0) }, 'the inventory is plain data: it survives JSON'],
     ['a key without a value', { cpuModelName: undefined }, 'the inventory is plain data: it survives JSON'],
   ])('tells %s', async (_, defect, name) => {
@@ -150,5 +164,12 @@ describe('the suite of GpuEnumerator', () => {
       enumerate: async () => ({ ...FOUND, gpus: [{ ...GPU, uuid: `GPU-${calls++}` }] }),
     });
     expect(await failures(GpuEnumerator, open)).toEqual(['calls may overlap, and agree']);
+  });
+
+  test('tells one that has nothing but what it remembers', async () => {
+    const open = async () => ({
+      enumerate: async ({ maxAgeMs }: { maxAgeMs?: number } = {}) => (maxAgeMs === 0 ? { ...FOUND, gpus: [] } : FOUND),
+    });
+    expect(await failures(GpuEnumerator, open)).toEqual(['an answer that must not be a remembered one is as good']);
   });
 });

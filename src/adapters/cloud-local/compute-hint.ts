@@ -8,7 +8,7 @@
  */
 import { hostname, release } from 'node:os';
 import * as check from '../../contracts/arguments.js';
-import type { ComputeHint, ComputeInventory } from '../../contracts/compute-hint.js';
+import type { ComputeHint, ComputeInventory, InventoryOptions } from '../../contracts/compute-hint.js';
 import { FatalError } from '../../contracts/errors.js';
 import { show } from '../../contracts/ids.js';
 import { type GpuEnumerators, mergeGpus } from './compute/gpus.js';
@@ -33,7 +33,7 @@ export interface LinuxComputeHintOptions extends MacosComputeHintOptions {
   readonly root?: string;
   /** Default: none, so no GPUs. */
   readonly enumerators?: GpuEnumerators;
-  /** How long one enumerator may take before its GPUs are left out. Default 15,000: three slow sources of nvml. */
+  /** How long one enumerator may take before its GPUs are left out. Default 15,000: three times what `nvml` allows itself. */
   readonly gpuTimeoutMs?: number;
 }
 
@@ -70,8 +70,9 @@ export class LinuxComputeHint implements ComputeHint {
     this.#systemInformation = options.systemInformation ?? importSystemInformation;
   }
 
-  async inventory(): Promise<ComputeInventory> {
-    const { gpus, reason } = await mergeGpus(this.#enumerators, this.#gpuTimeoutMs);
+  async inventory({ gpuMaxAgeMs }: InventoryOptions = {}): Promise<ComputeInventory> {
+    const age = gpuMaxAgeMs === undefined ? {} : { maxAgeMs: gpuMaxAgeMs };
+    const { gpus, reason, sources } = await mergeGpus(this.#enumerators, this.#gpuTimeoutMs, age);
     const machine = readMachine(this.#files);
     const limits = readLimits(this.#files);
     const cpuCount = machine.cpuCount ?? (await askCpu(this.#systemInformation)).count;
@@ -82,6 +83,7 @@ export class LinuxComputeHint implements ComputeHint {
       gpus,
       instanceType: machine.instanceType,
       gpuReason: reason,
+      gpuSources: sources,
       cpuLimit: limits.cpus !== null && limits.cpus < cpuCount ? limits.cpus : null,
       memoryLimitMib:
         limits.memoryBytes !== null && limits.memoryBytes < memoryBytes ? mebibytes(limits.memoryBytes) : null,
@@ -120,6 +122,7 @@ export class MacosComputeHint implements ComputeHint {
       gpus: [],
       instanceType,
       gpuReason: 'GPUs are not enumerated on macOS',
+      gpuSources: [],
       // macOS has neither cgroups nor affinity masks, and no NUMA.
       cpuLimit: null,
       memoryLimitMib: null,

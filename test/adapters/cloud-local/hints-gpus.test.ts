@@ -59,8 +59,9 @@ describe('several enumerators are merged', () => {
   test('duplicates are told by PCI address where one has no uuid, however the address is spelled', async () => {
     const first = gpu({ uuid: 'GPU-1', pciBusId: '00000000:3B:00.0' });
     const again = gpu({ uuid: null, pciBusId: '0000:3b:00.0', source: 'drm' });
+    const short = gpu({ pciBusId: '3B:00.0', source: 'lspci' });
     const other = gpu({ pciBusId: '0001:3b:00.0', source: 'drm' });
-    expect(await gpusOf([finding(first), finding(again, other)])).toEqual([[first, other], null]);
+    expect(await gpusOf([finding(first), finding(again, short, other)])).toEqual([[first, other], null]);
   });
 
   test('parts of one GPU share its PCI address and stay apart by uuid', async () => {
@@ -73,6 +74,51 @@ describe('several enumerators are merged', () => {
 
   test('GPUs with neither uuid nor PCI address are all kept', async () => {
     expect(await gpusOf([finding(gpu({}), gpu({}))])).toEqual([[gpu({}), gpu({})], null]);
+  });
+});
+
+describe('each source is reported', () => {
+  const sourcesOf = async (enumerators: readonly GpuEnumerator[]) =>
+    (await new LinuxComputeHint({ root, enumerators }).inventory()).gpuSources;
+
+  test('in order: how many GPUs it added, why it has none, the version of its driver', async () => {
+    const failed = [{ name: 'vendor', error: new Error('no koffi') }];
+    const enumerators = Object.assign(
+      [
+        finding(gpu({ uuid: 'GPU-1' }), gpu({ uuid: 'GPU-2' })),
+        finding(gpu({ uuid: 'GPU-2' }), gpu({ uuid: 'GPU-3' })),
+        finding(gpu({ uuid: 'GPU-1' })),
+        without('no driver'),
+        failing(new Error('broken')),
+      ],
+      { failed },
+    );
+    expect(await sourcesOf(enumerators)).toEqual([
+      { source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54' },
+      { source: 'nvml', gpus: 1, reason: null, driverVersion: '550.54' },
+      { source: 'nvml', gpus: 0, reason: null, driverVersion: '550.54' },
+      { source: 'none', gpus: 0, reason: 'no driver', driverVersion: null },
+      { source: null, gpus: 0, reason: 'a GpuEnumerator failed: broken', driverVersion: null },
+      { source: null, gpus: 0, reason: 'GpuEnumerator#vendor could not be activated: no koffi', driverVersion: null },
+    ]);
+  });
+
+  test('none is bound: no source', async () => {
+    expect(await sourcesOf([])).toEqual([]);
+  });
+
+  test('the age that an answer may have is handed on', async () => {
+    const asked: unknown[] = [];
+    const enumerator: GpuEnumerator = {
+      enumerate: async (options) => {
+        asked.push(options);
+        return finding().enumerate();
+      },
+    };
+    const hint = new LinuxComputeHint({ root, enumerators: [enumerator] });
+    await hint.inventory();
+    await hint.inventory({ gpuMaxAgeMs: 0 });
+    expect(asked).toEqual([{}, { maxAgeMs: 0 }]);
   });
 });
 

@@ -157,6 +157,7 @@ describe('garbage and gaps', () => {
       gpus: [],
       instanceType: null,
       gpuReason: expect.stringContaining('no GpuEnumerator is bound'),
+      gpuSources: [],
       cpuLimit: null,
       memoryLimitMib: null,
       memoryAvailableMib: null,
