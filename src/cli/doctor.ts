@@ -14,6 +14,7 @@ import { capability } from '../contracts/capability.js';
 import { isCoreError } from '../contracts/errors.js';
 import { Queue } from '../contracts/queue.js';
 import type { BindingInfo, Host } from '../registry/index.js';
+import { examples } from './arguments.js';
 import { columns } from './columns.js';
 import { messageOf, planOf, withHost, withQueues } from './host.js';
 import type { Cli } from './io.js';
@@ -34,7 +35,7 @@ interface Finding extends ProbeResult {
 }
 
 export function define(command: Command, cli: Cli): void {
-  command.action(() => doctor(cli));
+  examples(command, 'rollout-cloud doctor', 'rollout-cloud --json doctor | jq .findings').action(() => doctor(cli));
 }
 
 async function doctor(cli: Cli): Promise<void> {

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isCoreError } from '../contracts/errors.js';
+import { examples } from './arguments.js';
 import { type Cli, type CommandModule, type Io, UsageError } from './io.js';
 import { flush, ReaderGone, tell, watch, writeLine } from './output.js';
 import { printable } from './tour/paths.js';
@@ -61,6 +62,8 @@ export const COMMANDS: readonly { usage: string; summary: string; load(): Promis
 /** What a shell reports of a program that SIGPIPE ended, 128 + 13: its reader has gone before it was done. */
 const READER_GONE = 141;
 
+const CONFIG_FILE = 'plugins.json';
+
 interface GlobalOptions {
   readonly config: string;
   readonly set?: Readonly<Record<string, unknown>>;
@@ -74,59 +77,121 @@ interface GlobalOptions {
  * @param args without the names of node and of the program
  */
 export async function run(args: readonly string[], io: Io): Promise<0 | 1 | 2 | typeof READER_GONE> {
-  const program = globalOptions(io);
-  let cli: Cli | undefined;
+  const program = makeProgram(io);
+  const cli = makeCli(io);
   watch(io.stdout);
   for (const { usage, summary } of COMMANDS) program.command(usage).description(summary);
   program.hook('preSubcommand', async (_program, command) => {
     const known = COMMANDS.find(({ usage }) => usage.split(' ')[0] === command.name());
-    cli = makeCli(io, program.opts<GlobalOptions>());
     (await known?.load())?.define(command, cli);
+    takeGlobalOptions(command);
   });
+  program.hook('preAction', (_program, command) => take(cli, globalOptionsOf(command)));
   try {
-    await program.parseAsync(args, { from: 'user' });
+    await program.parseAsync(helpFirst(args), { from: 'user' });
     await flush(io.stdout).catch((error) => {
       // What was to be done has been done, read or not.
       if (!(error instanceof ReaderGone)) throw error;
     });
-    return cli?.exitCode ?? 0;
+    return cli.exitCode;
   } catch (error) {
-    return report(error, io, program.opts<GlobalOptions>(), cli?.documentBegun);
+    // What goes wrong while the line is read does so before its options are taken.
+    const json = cli.json || asksForJson(args);
+    if (error instanceof CommanderError) return reportUsage(error, io, json);
+    return report(error, io, { ...cli, json });
   }
 }
 
-function globalOptions(io: Io): Command {
-  return (
-    new Command('rollout-cloud')
-      .description('Works the object store, queue, secrets and compute that plugins.json binds.')
-      .version(version())
-      .option('--config <file>', 'the configuration file', 'plugins.json')
-      .option('--set <path=value>', 'put one value on top of the configuration, e.g. bindings.Queue.adapter=x', setting)
-      .option('--json', 'print one JSON document instead of text')
-      .option('--verbose', 'print debug messages, and stacks of errors')
-      .addOption(new Option('--profile <name>').hideHelp())
-      // `help tour` would not wait for the module of tour.
-      .helpCommand(false)
-      .showHelpAfterError('rollout-cloud: --help lists the commands and options')
-      .configureHelp({ showGlobalOptions: true })
-      .exitOverride()
-      .configureOutput({
-        writeOut: (text) => io.stdout.write(text),
-        writeErr: (text) => io.stderr.write(text),
-        getOutHasColors: () => false,
-        getErrHasColors: () => false,
-        outputError: (text, write) => write(`${sentence(text)}\n`),
-      })
+/** `help objects put` is `objects put --help`: commander's own would not wait for the module of the command. */
+function helpFirst(args: readonly string[]): readonly string[] {
+  const [first, ...path] = args;
+  if (first !== 'help') return args;
+  // One that is not known is an error, which --help would hide.
+  const known = path.length === 0 || COMMANDS.some(({ usage }) => usage.split(' ')[0] === path[0]);
+  return known ? [...path, '--help'] : path;
+}
+
+/** Whether a line that could not be understood asks for JSON, as far as can be told. */
+function asksForJson(args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return args.slice(0, end < 0 ? args.length : end).includes('--json');
+}
+
+/** They may stand before the command or after it, and mean the same. */
+function globalOptions(): Option[] {
+  return [
+    new Option('--config <file>', 'the configuration file').default(CONFIG_FILE),
+    new Option(
+      '--set <path=value>',
+      'put one value on top of the configuration, e.g. bindings.Queue.adapter=x',
+    ).argParser(setting),
+    new Option('--json', 'print one JSON document instead of text'),
+    new Option('--verbose', 'print debug messages, and stacks of errors'),
+    new Option('--profile <name>').hideHelp(),
+  ];
+}
+
+const GLOBAL_NAMES = new Set(globalOptions().map((option) => option.attributeName()));
+
+/** Makes the command and those below it take the global options, too; the help shows them once, apart. */
+function takeGlobalOptions(command: Command): void {
+  command.enablePositionalOptions();
+  for (const option of globalOptions()) command.addOption(option.hideHelp());
+  for (const below of command.commands) takeGlobalOptions(below);
+}
+
+/** What was given, a command's own before what stands before it; `--set` adds up. */
+function globalOptionsOf(command: Command): GlobalOptions {
+  const { parent } = command;
+  if (parent === null) return command.opts<GlobalOptions>();
+  const above = globalOptionsOf(parent);
+  const given = Object.entries(command.opts<GlobalOptions>()).filter(
+    ([name]) => GLOBAL_NAMES.has(name) && command.getOptionValueSource(name) === 'cli',
   );
+  const own: Partial<GlobalOptions> = Object.fromEntries(given);
+  return { ...above, ...own, set: { ...above.set, ...own.set } };
+}
+
+function makeProgram(io: Io): Command {
+  const program = new Command('rollout-cloud')
+    .description('Works the object store, queue, secrets and compute that plugins.json binds.')
+    .version(version())
+    // What follows a command is the command's: `queue send --text -V` sends "-V".
+    .enablePositionalOptions();
+  for (const option of globalOptions()) program.addOption(option);
+  return examples(
+    program,
+    'rollout-cloud tour                        # the whole at work, on the files under src',
+    'rollout-cloud doctor                      # does everything that is bound answer?',
+    'rollout-cloud objects put model.bin --json',
+    'rollout-cloud help queue work',
+  )
+    .helpCommand(false)
+    .showHelpAfterError('rollout-cloud: --help lists the commands and options')
+    .configureHelp({
+      showGlobalOptions: true,
+      visibleGlobalOptions: ({ parent }) => (parent === null ? [] : globalOptions().filter(({ hidden }) => !hidden)),
+    })
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+      outputError: (text, write) => write(`${sentence(text)}\n`),
+    });
 }
 
 /** One line, whatever has been typed: commander quotes it as it is, and puts what it suggests on a line of its own. */
 function sentence(text: string): string {
-  const line = text
+  return printable(Buffer.from(`rollout-cloud: ${reason(text)}`));
+}
+
+function reason(text: string): string {
+  return text
     .trimEnd()
-    .replace(/^error: /, 'rollout-cloud: ')
+    .replace(/^error: /, '')
     .replace(/\n(?=\(Did you mean .*\)$)/, ' ');
-  return printable(Buffer.from(line));
 }
 
 /** The first package.json above this file, wherever the build has put it. */
@@ -155,19 +220,42 @@ function parsed(value: string): unknown {
   }
 }
 
-function makeCli(io: Io, { config, set = {}, json = false, verbose = false, profile }: GlobalOptions): Cli {
+/** Before the line is understood: a failure by then is told as text. */
+function makeCli(io: Io): Cli {
+  return {
+    ...io,
+    config: resolve(io.cwd, CONFIG_FILE),
+    set: {},
+    json: false,
+    verbose: false,
+    exitCode: 0,
+    documentBegun: false,
+  };
+}
+
+function take(cli: Cli, { config, set = {}, json = false, verbose = false, profile }: GlobalOptions): void {
+  Object.assign(cli, { config: resolve(cli.cwd, config), set, json, verbose });
   if (profile !== undefined) {
     throw new UsageError(
       '--profile is not supported yet; keep the values in a file of their own and name it with --config',
     );
   }
-  return { ...io, config: resolve(io.cwd, config), set, json, verbose, exitCode: 0, documentBegun: false };
+}
+
+/** Commander has printed its own errors, and what --help and --version ask for. */
+async function reportUsage(error: CommanderError, io: Io, json: boolean): Promise<0 | 1 | 2 | typeof READER_GONE> {
+  if (error.exitCode === 0)
+    return flush(io.stdout).then(
+      () => 0 as const,
+      (failure) => report(failure, io),
+    );
+  if (json)
+    writeLine(io.stdout, JSON.stringify({ error: { name: 'UsageError', message: reason(error.message) } }, null, 2));
+  return 2;
 }
 
 /** Says what went wrong, and returns the exit code for it. */
-function report(error: unknown, io: Io, { json, verbose }: GlobalOptions, documentBegun = false) {
-  // Commander has printed its own errors, and what --help and --version ask for.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+function report(error: unknown, io: Io, { json = false, verbose = false, documentBegun = false }: Partial<Cli> = {}) {
   if (error instanceof ReaderGone) return READER_GONE;
   // The user knows: he asked for it.
   if (io.signal.aborted && error === io.signal.reason) return 1;

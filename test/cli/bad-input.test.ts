@@ -77,7 +77,8 @@ async function check(row: Row): Promise<void> {
     if (row.prints === undefined || !json) {
       expect(lines).toEqual(row.says.map((expected) => expect.stringMatching(expected)));
     }
-    if (json) expect(() => stdout === '' || JSON.parse(stdout)).not.toThrow();
+    if (json && row.jsonOnly) expect(JSON.parse(stdout)).toMatchObject({ error: { message: expect.any(String) } });
+    else if (json) expect(() => stdout === '' || JSON.parse(stdout)).not.toThrow();
     else expect(stdout).toMatch(row.prints ?? /^$/);
   }
   if (row.setUp === undefined || row.mend === null) return;

@@ -170,6 +170,24 @@ describe('get', () => {
     expect(statSync(place.path('out')).mode & 0o777).toBe(0o600);
   });
 
+  test('-o through a symbolic link to nothing makes the file that it names', async () => {
+    const id = await put('new');
+    mkdirSync(place.path('folder'));
+    symlinkSync('folder', place.path('alias'));
+    symlinkSync('../out', place.path('folder/second'));
+    symlinkSync('alias/second', place.path('first'));
+    expect((await place.run(['objects', 'get', id, '-o', 'first'])).code).toBe(0);
+    expect(readFileSync(place.path('out'), 'utf8')).toBe('new');
+    for (const link of ['first', 'folder/second']) expect(lstatSync(place.path(link)).isSymbolicLink()).toBe(true);
+  });
+
+  test("-o of a folder's name is refused, and makes no file of that name", async () => {
+    const id = await put('new');
+    const { code, stderr } = await place.run(['objects', 'get', id, '-o', 'out/']);
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('that is the name of a folder') });
+    expect(existsSync(place.path('out'))).toBe(false);
+  });
+
   test('-o of a corrupt object leaves what was there before: exit 1', async () => {
     const id = await put(Buffer.alloc(3_000_000, 1));
     const bytes = readFileSync(blob(id));

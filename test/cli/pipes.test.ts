@@ -89,7 +89,7 @@ needsBash('streams (not on Windows: bash)', () => {
   const full = existsSync('/dev/full') ? test : test.skip;
   full('output that cannot be written is told: exit 1 (needs /dev/full)', async () => {
     await bash('echo x | rc objects put -');
-    for (const command of ['objects ls', 'objects ls --json', 'compute', 'plugins list', 'objects verify']) {
+    for (const command of ['objects ls', 'objects ls --json', 'compute', 'plugins list', 'objects verify', '--help']) {
       const { code, stderr } = await bash(`rc ${command} > /dev/full`);
       expect({ command, code }).toEqual({ command, code: 1 });
       expect(stderr).toBe('rollout-cloud: could not write the output: ENOSPC, the disk is full: free some space\n');

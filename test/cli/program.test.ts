@@ -32,7 +32,7 @@ describe('usage', () => {
 
   test.each([
     [[], 'Usage:'],
-    [['help'], "rollout-cloud: unknown command 'help'"],
+    [['help', 'turo'], "rollout-cloud: unknown command 'turo'"],
     [['turo'], "rollout-cloud: unknown command 'turo'"],
     [['turo'], 'Did you mean tour?'],
     [['tour', '--fast'], "rollout-cloud: unknown option '--fast'"],
@@ -45,6 +45,56 @@ describe('usage', () => {
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toContain(reason);
     expect(stderr).not.toMatch(/\n\s+at /);
+  });
+
+  test('help <command> is <command> --help, and help alone --help', async () => {
+    for (const path of [[], ['doctor'], ['queue', 'send']]) {
+      const asked = await place.run(['help', ...path]);
+      expect(asked).toEqual(await place.run([...path, '--help']));
+      expect(asked).toMatchObject({ code: 0, stdout: expect.stringContaining('\nExamples:\n'), stderr: '' });
+    }
+  });
+
+  test('what follows an option of a command is its value, though it looks like a global option', async () => {
+    expect(await place.run(['queue', 'send', '--text', '-V'])).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^[0-9A-Z]{26}\n$/),
+    });
+    expect(await place.run(['queue', 'send', '--text', '--json'])).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^[0-9A-Z]{26}\n$/),
+    });
+    const { stdout } = await place.run(['queue', 'receive', '--max', '2', '--json', '--ack']);
+    expect(JSON.parse(stdout).map(({ payload }: { payload: string }) => payload)).toEqual(['-V', '--json']);
+  });
+
+  test.each([[['--json', 'turo']], [['queue', 'send', '--fast', '--json']], [['objects', '--json', 'stat', 'x']]])(
+    '%j: wrong usage is a JSON document, too',
+    async (args) => {
+      const { code, stdout, stderr } = await place.run(args);
+      const { error } = JSON.parse(stdout);
+      expect({ code, name: error.name }).toEqual({ code: 2, name: 'UsageError' });
+      expect(stderr).toContain(`rollout-cloud: ${error.message}`);
+    },
+  );
+
+  test('--set adds up, before the command and after it; the later value of one path wins', async () => {
+    const { stdout } = await place.run([
+      '--set=bindings.SecretStore.config.allowlist=["A"]',
+      '--set=bindings.Storage={"adapter":"local.memory"}',
+      'plugins',
+      '--json',
+      'list',
+      '--set=bindings.SecretStore.config.allowlist=["B"]',
+    ]);
+    const configs = Object.fromEntries(
+      JSON.parse(stdout).instances.map(({ capability, adapter, config }: Record<string, unknown>) => [
+        capability,
+        { adapter, config },
+      ]),
+    );
+    expect(configs.Storage.adapter).toBe('local.memory');
+    expect(configs.SecretStore.config.allowlist).toEqual(['B']);
   });
 
   test('global options may stand after the command', async () => {

@@ -5,8 +5,8 @@
  * verified: a read that fails or is interrupted leaves what was there before.
  */
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { type FileHandle, open, readlink, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve, sep } from 'node:path';
 import type { Command } from 'commander';
 import { isCoreError, systemError } from '../../contracts/errors.js';
 import type { ContentId } from '../../contracts/ids.js';
@@ -52,6 +52,8 @@ async function get(cli: Cli, id: ContentId, options: GetOptions): Promise<void> 
       for await (const chunk of read()) await write(cli.stdout, chunk);
       return;
     }
+    if (output.endsWith('/') || output.endsWith(sep))
+      throw new UsageError(`cannot write ${quoted(output)}: that is the name of a folder`);
     const text = () => `reading ${id.slice(0, 8)}…: ${bytes(size)}`;
     await Ticker.during(cli, 'one line', text, () => writeTo(resolve(cli.cwd, output), read()));
     if (cli.json) writeJson(cli, { id, size, file: output });
@@ -74,8 +76,7 @@ async function writeTo(file: string, chunks: Chunks): Promise<void> {
 }
 
 async function replaceFile(file: string, mode: number | undefined, chunks: Chunks): Promise<void> {
-  // A symbolic link goes on pointing to the file.
-  const target = mode === undefined ? file : await realpath(file);
+  const target = await linkTarget(file);
   const draft = join(dirname(target), `.rollout-${randomUUID()}.part`);
   try {
     await withFile(draft, 'wx', mode, async (handle) => {
@@ -88,6 +89,16 @@ async function replaceFile(file: string, mode: number | undefined, chunks: Chunk
     await rm(draft, { force: true }).catch(() => {});
     throw error;
   }
+}
+
+/** The file that is meant: a symbolic link goes on pointing to it, whether it is there already or not. */
+async function linkTarget(file: string): Promise<string> {
+  const link = await readlink(file).catch((error: NodeJS.ErrnoException) => {
+    // Not a link, or not there: then it is meant itself.
+    if (error.code === 'EINVAL' || error.code === 'ENOENT') return null;
+    throw error;
+  });
+  return link === null ? file : linkTarget(resolve(await realpath(dirname(file)), link));
 }
 
 async function withFile(

@@ -14,6 +14,7 @@ import { ObjectStore } from '../../contracts/object-store.js';
 import { Queue } from '../../contracts/queue.js';
 import { Storage } from '../../contracts/storage.js';
 import type { Host } from '../../registry/index.js';
+import { examples } from '../arguments.js';
 import { messageOf, planOf, withHost, withQueues } from '../host.js';
 import { type Cli, UsageError } from '../io.js';
 import { machineOf, secretsOf } from '../machine.js';
@@ -43,6 +44,7 @@ export function define(command: Command, cli: Cli): void {
         'Killed at any point and run again, it finishes what was left.',
     )
     .action((dir: string | undefined) => tour(dir, cli));
+  examples(command, 'rollout-cloud tour', 'rollout-cloud tour /usr/share/doc', 'rollout-cloud tour ~/photos --json');
 }
 
 async function tour(dir: string | undefined, cli: Cli): Promise<void> {

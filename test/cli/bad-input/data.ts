@@ -40,6 +40,26 @@ export const DATA: Row[] = [
     code: 2,
     says: [/could not make the folder .*: (ENOTDIR|EEXIST), a file stands where a folder is needed/],
   },
+  ...[root, database].flatMap((option) =>
+    [
+      { length: 5_000, says: /RC1105 .* must NOT have more than 4096 characters, found a text of 5002 characters/ },
+      {
+        length: 300,
+        says: /ENAMETOOLONG, the path is longer than the system allows|cannot be opened for writing: .*; configure another path/,
+      },
+    ].map(
+      ({ length, says }): Row => ({
+        name: `a name of ${length} characters: ${option('…')}`,
+        args: [
+          '--set',
+          option(`./${'a'.repeat(length)}`),
+          ...(option === root ? ['objects', 'ls'] : ['queue', 'stats']),
+        ],
+        code: 2,
+        says: [says],
+      }),
+    ),
+  ),
   {
     name: 'a database that is a folder',
     args: ['--set', database('.'), 'queue', 'stats'],
