@@ -6,7 +6,10 @@ import type { Capability } from './capability.js';
 import type { Clock } from './clock.js';
 import { FatalError } from './errors.js';
 
-/** `plugin.json`, beside the plugin's code. The host checks it against its schema and names what is wrong. */
+/**
+ * `plugin.json`, beside the plugin's code, or the key `rollout-cloud` of its package.json. The host checks it against its
+ * schema (`plugin.schema.json` in the package) and names what is wrong.
+ */
 export interface PluginManifest {
   /** Lower-case words joined by dots and dashes, e.g. `acme.vault`. */
   readonly id: string;
@@ -18,34 +21,99 @@ export interface PluginManifest {
   readonly engines?: { readonly 'rollout-cloud'?: string; readonly node?: string };
   /** The module to import, relative to the manifest; it must lie inside the manifest's folder. */
   readonly main: string;
-  readonly contributes: { readonly adapters: readonly AdapterManifest[] };
+  /** Where the plugin can work. Elsewhere it is `unavailable`, with what does not hold as the reason. */
+  readonly when?: {
+    /** As `process.platform` says, e.g. `["linux", "darwin"]`. */
+    readonly platform?: readonly string[];
+    /** As `process.arch` says, e.g. `["x64", "arm64"]`. */
+    readonly arch?: readonly string[];
+    /** Environment variables that have to be set, and not to nothing. */
+    readonly env?: readonly string[];
+  };
+  /** Plugins that have to be there, by id, and are activated first: `acme.base`, or with a range `acme.base@^1.2.0`. */
+  readonly dependsOn?: readonly string[];
+  /** Plugins that are activated first where they are there. */
+  readonly optionalDependsOn?: readonly string[];
+  /** When its instances are made: when one is first asked for (the default), or all of them by `host.start()`. */
+  readonly activation?: 'onDemand' | 'onStartup';
+  /** Where its code runs: in the host's process (the default), or in a child process behind the same contracts. */
+  readonly run?: 'inprocess' | 'process';
+  /** What its process may do, where `run` is `process`. Nothing that is not listed. */
+  readonly permissions?: PluginPermissions;
+  readonly contributes: {
+    /** Empty where the manifest has none, once the host has read it; so are the other two. */
+    readonly adapters: readonly AdapterManifest[];
+    readonly middleware?: readonly MiddlewareManifest[];
+    /** Contracts of its own that its adapters, or those of other plugins, serve. */
+    readonly capabilities?: readonly CapabilityManifest[];
+  };
 }
 
-export interface AdapterManifest {
-  /** As `plugins.json` names it, e.g. `acme.vault`. Unique over all plugins that are loaded. */
-  readonly id: string;
-  /** The capability served, `<name>@<major>`. */
-  readonly provides: string;
+/** What a plugin in a process of its own may do. A seat belt against mistakes, no boundary against hostile code. */
+export interface PluginPermissions {
+  readonly fs?: {
+    /** Files and folders, with all that is in them; relative to the configuration file's folder. */
+    readonly read?: readonly string[];
+    readonly write?: readonly string[];
+  };
+  /** Start programs. */
+  readonly childProcess?: boolean;
+  /** Load native addons. */
+  readonly addons?: boolean;
+  /** Start worker threads. */
+  readonly workers?: boolean;
+  /** Open connections, where the version of Node can withhold it. */
+  readonly network?: boolean;
+  /** Environment variables that it gets, by name. */
+  readonly env?: readonly string[];
+}
+
+/** What an adapter and a middleware declare alike. */
+export interface Contribution {
   readonly description?: string;
-  /** What it can do beyond the contract's ground, as the contract lists. */
-  readonly features?: readonly string[];
   /**
    * Capabilities that the factory asks its context for: `Storage`, `SecretStore?` (may be absent: ask `has` first), `Queue#name` (that
    * instance), `GpuEnumerator*` (every instance there is, none included).
    */
   readonly requires?: readonly string[];
+  /** Packages that its user installs, with the range that fits: `{ "@aws-sdk/client-s3": "^3.600.0" }`. Looked for before the plugin is imported. */
+  readonly packages?: Readonly<Record<string, string>>;
   /**
-   * JSON Schema of the adapter's `config`, an object. Unknown keys are refused, in nested objects too, unless it says
-   * otherwise (`additionalProperties`); defaults are filled in; a string of `"format": "path"` is resolved against the
-   * folder of the configuration file; what is marked `"sensitive": true` is redacted wherever the host shows it.
+   * JSON Schema of `config`, an object. Unknown keys are refused, in nested objects too, unless it says otherwise
+   * (`additionalProperties`); defaults are filled in; a string of `"format": "path"` is resolved against the folder of the
+   * configuration file; what is marked `"sensitive": true` is redacted wherever the host shows it.
    */
   readonly config?: Readonly<Record<string, unknown>>;
+}
+
+export interface AdapterManifest extends Contribution {
+  /** As `plugins.json` names it, e.g. `acme.vault`. Unique over all plugins that are loaded. */
+  readonly id: string;
+  /** The capability served, `<name>@<major>`. */
+  readonly provides: string;
+  /** What it can do beyond the contract's ground, as the contract lists. */
+  readonly features?: readonly string[];
   readonly timeouts?: {
     /** How long the import and the factory may take together. Default 10,000. */
     readonly activateMs?: number;
     /** How long disposing may take. Default 5,000. */
     readonly disposeMs?: number;
   };
+}
+
+/** Something that is put around an adapter's instance and serves the same capability. */
+export interface MiddlewareManifest extends Contribution {
+  /** As `middleware` of a binding names it, e.g. `retry`. Unique for each capability that it wraps. */
+  readonly id: string;
+  /** The capabilities that it can be put around, `<name>@<major>`; `["*"]` for any. */
+  readonly wraps: readonly string[];
+}
+
+/** A contract that a plugin brings. Its token is `capability('<plugin id>/<Name>', { major })`. */
+export interface CapabilityManifest {
+  /** `<plugin id>/<Name>@<major>`. */
+  readonly id: string;
+  readonly description?: string;
 }
 
 /** Where a plugin writes what operators should see. The shape of `console`, and of most loggers. */

@@ -30,11 +30,27 @@ export interface PluginEntry {
   readonly enabled?: boolean;
 }
 
+/** Something by its id, with a configuration of its own. */
+export interface UseEntry {
+  readonly use: string;
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
 export interface BindingEntry {
-  /** The adapter's id. */
-  readonly adapter: string;
+  /** The adapter's id; or several in order of preference, of which the first that is available serves. */
+  readonly adapter: string | readonly (string | UseEntry)[];
   /** What the adapter's manifest describes. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** What is put around the instance, outermost first. */
+  readonly middleware?: readonly (string | (UseEntry & { readonly enabled?: boolean }))[];
+  /** Features that the adapter has to declare. */
+  readonly require?: readonly string[];
+  /** Go on without it, with a warning, when its adapter is not available. Default false. */
+  readonly optional?: boolean;
+  /** Default true. */
+  readonly enabled?: boolean;
+  /** What `host.start()` does when it cannot be activated. Default `abort`. */
+  readonly onFailure?: 'abort' | 'continue';
 }
 
 /** Several instances of one capability, by name. */
@@ -65,8 +81,6 @@ export interface ConfigSources {
 /** Names that plugins.json or its surroundings may use one day. Until then they are refused, never ignored. */
 const LATER = new Map([
   ['profiles', 'profiles'],
-  ['middleware', 'middleware'],
-  ['require', '"require" of a binding'],
   ['replace', '"replace" of a plugin'],
 ]);
 

@@ -22,7 +22,7 @@ import {
 } from './container.js';
 import { boundDispose, closed, failure, Instance, type InstanceState, messageOf } from './instance.js';
 import { discover, type Plugin } from './manifest.js';
-import { KNOWN_CAPABILITIES, makePlan, nameOf, type Plan, type PlannedInstance } from './plan.js';
+import { edgesOf, KNOWN_CAPABILITIES, makePlan, nameOf, type Plan, type PlannedInstance } from './plan.js';
 import { type Problem, problemsError, showProblem } from './problems.js';
 import { redact } from './schema.js';
 import { adapterSchema } from './schemas.js';
@@ -46,6 +46,8 @@ export interface BindingInfo {
   readonly state: InstanceState;
   /** As the adapter gets it: defaults filled in, paths absolute. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** What is put around it, outermost first. */
+  readonly middleware: readonly { readonly id: string; readonly config: Readonly<Record<string, unknown>> }[];
 }
 
 export interface StopReport {
@@ -242,6 +244,10 @@ class PluginHost implements Host {
       pluginVersion: planned.adapter.plugin.manifest.version,
       state,
       config: redact(adapterSchema(planned.adapter.manifest.config), planned.config),
+      middleware: planned.middleware.map(({ manifest, config }) => ({
+        id: manifest.id,
+        config: redact(adapterSchema(manifest.config), config),
+      })),
     }));
   }
 
@@ -292,9 +298,7 @@ class PluginHost implements Host {
   #dependentsFirst(): Instance[] {
     const order = new Set<Instance>();
     const visit = (instance: Instance): void => {
-      for (const { keys } of instance.planned.requires) {
-        for (const key of keys) visit(this.#instances.get(key) as Instance);
-      }
+      for (const key of edgesOf(instance.planned)) visit(this.#instances.get(key) as Instance);
       order.add(instance);
     };
     for (const instance of this.#instances.values()) visit(instance);

@@ -1,7 +1,7 @@
 /** The plugin host. It knows the contracts, and adapters only by what plugins.json and their manifests say. */
 import type { Host, HostOptions } from './host.js';
 
-export type { BindingEntry, HostConfig, InstancesEntry, PluginEntry } from './config.js';
+export type { BindingEntry, HostConfig, InstancesEntry, PluginEntry, UseEntry } from './config.js';
 export type { Newable } from './container.js';
 export type { BindingInfo, Host, HostOptions, StopReport } from './host.js';
 export type { InstanceState } from './instance.js';

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 import { join, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { systemError } from '../contracts/errors.js';
-import type { AdapterManifest, PluginManifest } from '../contracts/plugin.js';
+import type { AdapterManifest, MiddlewareManifest, PluginManifest } from '../contracts/plugin.js';
 import type { LoadedConfig } from './config.js';
 import { ADAPTERS_FOLDER, VERSION } from './own-package.js';
 import { type Problem, type ProblemCode, suggest } from './problems.js';
@@ -38,6 +38,8 @@ export interface Discovery {
   /** About optional plugins that are not there. */
   readonly warnings: readonly string[];
   readonly problems: readonly Problem[];
+  /** Built-in plugins that are not listed and contribute nothing but their middleware. */
+  readonly wrappers: readonly Plugin[];
 }
 
 const DEFAULT_PLUGINS = ['rollout.cloud-local'];
@@ -75,7 +77,19 @@ export function discover(config: LoadedConfig): Discovery {
       problems.push({ code, place, message: `${message}${hint}` });
     }
   }
-  return { plugins, missing, warnings, problems };
+  return { plugins, missing, warnings, problems, wrappers: wrappers(config, plugins, builtIn) };
+}
+
+/** Built-in plugins that are not listed, for their middleware: it is always known, and read only where a binding uses any. */
+function wrappers(config: LoadedConfig, listed: readonly Plugin[], builtIn: ReadonlyMap<string, string>): Plugin[] {
+  const bindings = Object.values(config.value.bindings ?? {});
+  const all = bindings.flatMap((entry) => ('instances' in entry ? Object.values(entry.instances) : [entry]));
+  if (!all.some(({ middleware }) => middleware !== undefined && middleware.length > 0)) return [];
+  const others = [...builtIn].filter(([id]) => !listed.some(({ manifest }) => manifest.id === id));
+  return others.flatMap(([id, folder]) => {
+    const found = readManifest(id, folder, true);
+    return 'plugin' in found ? [found.plugin] : [];
+  });
 }
 
 type Found =
@@ -214,4 +228,31 @@ export function adaptersOf(plugins: readonly Plugin[]): {
     }
   }
   return { adapters, problems };
+}
+
+/** One middleware of a plugin that is there. */
+export interface Middleware {
+  readonly plugin: Plugin;
+  readonly manifest: MiddlewareManifest;
+}
+
+/** Every middleware of the plugins found; two of one id that wrap the same capability are a problem. */
+export function middlewareOf({ plugins, wrappers }: Discovery): { middleware: Middleware[]; problems: Problem[] } {
+  const middleware: Middleware[] = [];
+  const problems: Problem[] = [];
+  for (const plugin of [...plugins, ...wrappers]) {
+    for (const manifest of plugin.manifest.contributes.middleware ?? []) {
+      const twin = middleware.find(
+        (other) => other.manifest.id === manifest.id && other.manifest.wraps.some((w) => manifest.wraps.includes(w)),
+      );
+      if (twin === undefined) middleware.push({ plugin, manifest });
+      // One that is built in and not listed gives way.
+      else if (!wrappers.includes(plugin)) {
+        const [a, b] = [twin.plugin.manifest.id, plugin.manifest.id];
+        const message = `plugins "${a}" and "${b}" both have a middleware "${manifest.id}" for the same capability; disable one of them`;
+        problems.push({ code: 'RC1113', place: null, message });
+      }
+    }
+  }
+  return { middleware, problems };
 }

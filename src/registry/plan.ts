@@ -12,8 +12,9 @@ import {
   SecretStore,
   Storage,
 } from '../contracts/index.js';
+import type { Contribution } from '../contracts/plugin.js';
 import type { BindingEntry, ConfigPath, InstancesEntry, LoadedConfig } from './config.js';
-import { type Adapter, adaptersOf, type Discovery } from './manifest.js';
+import { type Adapter, adaptersOf, type Discovery, type Middleware, middlewareOf } from './manifest.js';
 import { type Place, type Problem, type ProblemCode, problemsError, showPlace, suggest } from './problems.js';
 import { describe, resolvePaths, validate } from './schema.js';
 import { adapterSchema } from './schemas.js';
@@ -31,8 +32,20 @@ export interface PlannedInstance {
   readonly config: Readonly<Record<string, unknown>>;
   /** What its factory may ask its context for. */
   readonly requires: readonly Requirement[];
+  /** What is put around it, outermost first. */
+  readonly middleware: readonly PlannedMiddleware[];
+  /** What `host.start()` does when it cannot be activated. */
+  readonly onFailure: 'abort' | 'continue';
   /** Where the adapter was named; `null` for an instance that stands because nothing else could serve. */
   readonly place: Place | null;
+}
+
+/** One layer around an instance. */
+export interface PlannedMiddleware extends Middleware {
+  /** Checked, defaults filled in, paths absolute. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** What its factory may ask its context for. */
+  readonly requires: readonly Requirement[];
 }
 
 /** One entry of a manifest's `requires`, resolved. */
@@ -83,6 +96,7 @@ class Planner implements Plan {
   readonly problems: Problem[];
   readonly warnings: string[] = [];
   readonly #adapters: ReadonlyMap<string, Adapter>;
+  readonly #middleware: readonly Middleware[];
   readonly #config: LoadedConfig;
   readonly #discovery: Discovery;
   /** Capabilities with a binding that is at fault: who requires them is not told a second time. */
@@ -96,16 +110,24 @@ class Planner implements Plan {
     this.#config = config;
     this.#discovery = discovery;
     const { adapters, problems } = adaptersOf(discovery.plugins);
+    const { middleware, problems: twins } = middlewareOf(discovery);
     this.#adapters = adapters;
-    this.problems = [...discovery.problems, ...problems];
+    this.#middleware = middleware;
+    this.problems = [...discovery.problems, ...problems, ...twins];
 
     for (const [capability, entry] of Object.entries(config.value.bindings ?? {})) this.#bind(capability, entry);
     // Whatever has a single provider is served without a binding.
     for (const { manifest } of this.#adapters.values()) this.#serveUnbound(nameOf(manifest.provides));
     for (const [key, planned] of this.instances) {
-      const requires = this.#resolveRequires(planned, this.problems);
-      this.instances.set(key, { ...planned, requires });
-      for (const { name, problem } of requires.flatMap(({ failed }) => failed)) {
+      const requires = this.#resolveRequires(planned, adapterOf(planned), this.problems);
+      const middleware = planned.middleware.map((layer) => ({
+        ...layer,
+        requires: this.#resolveRequires(planned, { kind: 'middleware', manifest: layer.manifest }, this.problems),
+      }));
+      this.instances.set(key, { ...planned, requires, middleware });
+      for (const { name, problem } of [{ requires }, ...middleware].flatMap((each) =>
+        each.requires.flatMap(({ failed }) => failed),
+      )) {
         this.warnings.push(`${key} asks for every instance there is, and "${name}" is left out: ${problem.message}`);
       }
     }
@@ -156,10 +178,17 @@ class Planner implements Plan {
 
   #add(capability: string, name: string, isDefault: boolean, binding: BindingEntry, path: ConfigPath): void {
     const place = this.#config.place([...path, 'adapter']);
-    const adapter = this.#adapters.get(binding.adapter);
+    if (binding.enabled === false) return;
+    // Lists of preference are refused before.
+    const id = binding.adapter as string;
+    const adapter = this.#adapters.get(id);
     if (adapter === undefined || nameOf(adapter.manifest.provides) !== capability) {
+      const message = this.#noAdapter(id, capability, adapter);
+      if (binding.optional === true) {
+        this.warnings.push(`optional binding ${path.join('.')} is left out: ${message}`);
+        return;
+      }
       this.#broken.add(capability);
-      const message = this.#noAdapter(binding.adapter, capability, adapter);
       // A plugin that could not be read may have it, and is told of already; a slip is told all the same.
       const told = adapter === undefined && this.#discovery.problems.length > 0 && !message.includes('Did you mean');
       if (!told) this.#problem('RC1102', place, message);
@@ -167,20 +196,55 @@ class Planner implements Plan {
     }
     const token = KNOWN_CAPABILITIES.find((known) => known.name === capability);
     if (token !== undefined && token.id !== adapter.manifest.provides) {
-      const message = `adapter ${binding.adapter} serves ${adapter.manifest.provides}, this host knows ${token.id}; install versions that agree`;
+      const message = `adapter ${id} serves ${adapter.manifest.provides}, this host knows ${token.id}; install versions that agree`;
       this.#problem('RC1111', place, message);
     }
+    for (const [index, feature] of (binding.require ?? []).entries()) {
+      const declared = adapter.manifest.features ?? [];
+      if (declared.includes(feature)) continue;
+      const message = `adapter ${id} does not declare the feature "${feature}".${suggest(feature, declared)}`;
+      this.#problem('RC1110', this.#config.place([...path, 'require', index]), message);
+    }
     const planned = this.#instance(capability, name, isDefault, adapter, place);
-    const config = this.#checkConfig(adapter, binding.config ?? {}, `${path.join('.')}.config`, (steps, what) =>
-      this.#config.place([...path, 'config', ...steps], what),
-    );
-    this.problems.push(...config.problems);
-    this.instances.set(planned.key, { ...planned, config: config.value });
+    const config = this.#configAt({ kind: 'adapter', manifest: adapter.manifest }, binding.config, [...path, 'config']);
+    const middleware = this.#wrap(adapter.manifest.provides, binding, path);
+    this.instances.set(planned.key, { ...planned, config, middleware, onFailure: binding.onFailure ?? 'abort' });
   }
 
-  #instance(capability: string, name: string, isDefault: boolean, adapter: Adapter, place: Place | null) {
+  #instance(
+    capability: string,
+    name: string,
+    isDefault: boolean,
+    adapter: Adapter,
+    place: Place | null,
+  ): PlannedInstance {
     const key = `${capability}#${name}`;
-    return { key, capability, name, isDefault, adapter, place, config: {}, requires: [] };
+    const none = { config: {}, requires: [], middleware: [], onFailure: 'abort' } as const;
+    return { key, capability, name, isDefault, adapter, place, ...none };
+  }
+
+  /** What a binding puts around its instance; what is not there, or fits another capability, is a problem. */
+  #wrap(provides: string, { middleware = [] }: BindingEntry, path: ConfigPath): PlannedMiddleware[] {
+    return middleware.flatMap((entry, index) => {
+      const { use, config, enabled = true } = typeof entry === 'string' ? { use: entry } : entry;
+      if (!enabled) return [];
+      const at = [...path, 'middleware', index];
+      const found = this.#middleware.find(({ manifest: { id, wraps } }) => id === use && wraps.includes(provides));
+      const layer = found ?? this.#middleware.find(({ manifest: { id, wraps } }) => id === use && wraps.includes('*'));
+      if (layer !== undefined) {
+        const checked = this.#configAt({ kind: 'middleware', manifest: layer.manifest }, config, [...at, 'config']);
+        return [{ ...layer, config: checked, requires: [] }];
+      }
+      const elsewhere = this.#middleware.filter(({ manifest }) => manifest.id === use);
+      const fitting = this.#middleware.filter(({ manifest: { wraps } }) =>
+        wraps.some((w) => w === '*' || w === provides),
+      );
+      const known = suggest(use, [...new Set(fitting.map(({ manifest }) => manifest.id))]);
+      const others = elsewhere.flatMap(({ manifest }) => manifest.wraps).join(', ');
+      const message = `no middleware "${use}" for ${provides}${others === '' ? '.' : `: it wraps ${others}.`}${known}`;
+      this.#problem('RC1109', this.#config.place(typeof entry === 'string' ? at : [...at, 'use']), message);
+      return [];
+    });
   }
 
   #noAdapter(id: string, capability: string, other: Adapter | undefined): string {
@@ -202,8 +266,16 @@ class Planner implements Plan {
     return known === '' ? ` No plugin that is listed serves ${capability}; list one under "plugins".` : known;
   }
 
+  /** The configuration at a path, checked; its problems are added. */
+  #configAt(what: Contributed, given: Readonly<Record<string, unknown>> = {}, path: ConfigPath) {
+    const place = (steps: readonly string[], at?: 'key') => this.#config.place([...path, ...steps], at);
+    const { value, problems } = this.#checkConfig(what, given, path.join('.'), place);
+    this.problems.push(...problems);
+    return value;
+  }
+
   #checkConfig(
-    { manifest }: Adapter,
+    { kind, manifest }: Contributed,
     given: Readonly<Record<string, unknown>>,
     label: string,
     placeOf: (steps: readonly string[], what?: 'key') => Place | null,
@@ -212,14 +284,14 @@ class Planner implements Plan {
     const schema = adapterSchema(manifest.config);
     try {
       const problems = validate(schema, value, describe).map(({ path, unknownKey, message }): Problem => {
-        const text = `${label}.${message} (adapter ${manifest.id})`.replace('.the whole value', '');
+        const text = `${label}.${message} (${kind} ${manifest.id})`.replace('.the whole value', '');
         return unknownKey === null
           ? { code: 'RC1105', place: placeOf(path), message: text }
           : { code: 'RC1104', place: placeOf([...path, unknownKey], 'key'), message: text };
       });
       return { value: resolvePaths(schema, value, this.#config.folder), problems };
     } catch (error) {
-      const message = `adapter ${manifest.id}: the manifest's config is not a valid JSON Schema: ${(error as Error).message}`;
+      const message = `${kind} ${manifest.id}: the manifest's config is not a valid JSON Schema: ${(error as Error).message}`;
       return { value, problems: [{ code: 'RC1107', place: null, message }] };
     }
   }
@@ -242,9 +314,9 @@ class Planner implements Plan {
     for (const adapter of candidates) {
       const alone = candidates.length === 1;
       const planned = this.#instance(capability, alone ? 'default' : adapter.manifest.id, alone, adapter, null);
-      const config = this.#checkConfig(adapter, {}, `bindings.${capability}.config`, () => null);
+      const config = this.#checkConfig(adapterOf(planned), {}, `bindings.${capability}.config`, () => null);
       const problems = [...config.problems];
-      this.#resolveRequires(planned, problems);
+      this.#resolveRequires(planned, adapterOf(planned), problems);
       const [problem] = problems;
       if (problem === undefined) {
         this.instances.set(planned.key, { ...planned, config: config.value });
@@ -259,11 +331,11 @@ class Planner implements Plan {
     if (this.#unbound.get(capability) === null) this.#unbound.set(capability, this.#nothingProvides(capability));
   }
 
-  #resolveRequires(planned: PlannedInstance, problems: Problem[]): Requirement[] {
-    return (planned.adapter.manifest.requires ?? []).map((text) => {
+  #resolveRequires(planned: PlannedInstance, { kind: of, manifest }: Contributed, problems: Problem[]): Requirement[] {
+    return (manifest.requires ?? []).map((text) => {
       const [, capability = '', major, mark, name = null] = /^([^@?*#]+)(@\d+)?(\?|\*)?(?:#(.+))?$/.exec(text) ?? [];
       const kind = mark === '*' ? 'many' : mark === '?' ? 'optional' : 'one';
-      const who = `${planned.key} (adapter ${planned.adapter.manifest.id}) requires ${text}`;
+      const who = `${planned.key} (${of} ${manifest.id}) requires ${text}`;
       this.#serveUnbound(capability, kind === 'many');
       const found = [...this.instances.values()].filter(
         (other) => other.capability === capability && (kind === 'many' || this.#isNamed(other, name)),
@@ -304,9 +376,8 @@ class Planner implements Plan {
         return;
       }
       if (done.has(key)) return;
-      for (const { keys } of this.instances.get(key)?.requires ?? []) {
-        for (const next of keys) visit(next, [...trail, key]);
-      }
+      const instance = this.instances.get(key);
+      for (const next of instance === undefined ? [] : edgesOf(instance)) visit(next, [...trail, key]);
       done.add(key);
     };
     for (const key of this.instances.keys()) visit(key, []);
@@ -342,6 +413,22 @@ class Planner implements Plan {
   #problem(code: ProblemCode, place: Place | null, message: string): void {
     this.problems.push({ code, place, message });
   }
+}
+
+/** Something of a manifest that has a configuration and requires others. */
+interface Contributed {
+  readonly kind: 'adapter' | 'middleware';
+  readonly manifest: Contribution & { readonly id: string };
+}
+
+function adapterOf({ adapter: { manifest } }: PlannedInstance): Contributed {
+  return { kind: 'adapter', manifest };
+}
+
+/** Keys of all that an instance may ask for, its middleware included, each once. */
+export function edgesOf({ requires, middleware }: PlannedInstance): readonly string[] {
+  const needs = [{ requires }, ...middleware].flatMap((each) => each.requires);
+  return [...new Set(needs.flatMap(({ keys }) => keys))];
 }
 
 /** `Queue` of `Queue@1`. */

@@ -29,6 +29,10 @@ export type ProblemCode =
   | 'RC1106'
   /** A plugin's manifest is not valid. */
   | 'RC1107'
+  /** There is no middleware of that id, or it wraps other capabilities. */
+  | 'RC1109'
+  /** An adapter does not declare a feature that its binding requires. */
+  | 'RC1110'
   /** A plugin needs another version of this package or of Node. */
   | 'RC1111'
   /** Two plugins, or two adapters, have the same id. */

@@ -4,13 +4,59 @@
  */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
+const ID = '^[a-z0-9]+([.-][a-z0-9]+)*$';
+const CAPABILITY = '^[A-Za-z0-9_./-]+@[0-9]+$';
+const INSTANCE_NAME = '^[A-Za-z0-9_.-]{1,64}$';
+
+const texts = (description: string) => ({ type: 'array', items: { type: 'string', minLength: 1 }, description });
+const flag = (description: string) => ({ type: 'boolean', description });
+
+/** A text, or an object that has more to say. */
+const textOr = (object: JsonSchema) => ({
+  if: { type: 'string' },
+  // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
+  then: { minLength: 1 },
+  else: { type: 'object', additionalProperties: false, ...object },
+});
+
 const BINDING = {
   type: 'object',
   required: ['adapter'],
   additionalProperties: false,
   properties: {
-    adapter: { type: 'string', minLength: 1 },
-    config: { type: 'object' },
+    adapter: {
+      description: "The adapter's id; or several, of which the first that is available serves.",
+      if: { type: 'array' },
+      // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
+      then: {
+        minItems: 1,
+        items: textOr({
+          required: ['use'],
+          properties: { use: { type: 'string', minLength: 1 }, config: { type: 'object' } },
+        }),
+      },
+      else: { type: 'string', minLength: 1 },
+    },
+    config: { type: 'object', description: "What the adapter's manifest describes." },
+    middleware: {
+      type: 'array',
+      description: 'What is put around the instance, outermost first.',
+      items: textOr({
+        required: ['use'],
+        properties: {
+          use: { type: 'string', minLength: 1 },
+          config: { type: 'object' },
+          enabled: flag('Default true.'),
+        },
+      }),
+    },
+    require: texts('Features that the adapter has to declare.'),
+    optional: flag('Go on without it, with a warning, when its adapter is not available. Default false.'),
+    enabled: flag('Default true.'),
+    onFailure: {
+      enum: ['abort', 'continue'],
+      description: 'What host.start() does when it cannot be activated. Default abort.',
+    },
   },
 };
 
@@ -23,24 +69,19 @@ export const CONFIG_SCHEMA: JsonSchema = {
     version: { const: 1 },
     plugins: {
       type: 'array',
-      items: {
-        if: { type: 'string' },
-        // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
-        then: { minLength: 1 },
-        else: {
-          type: 'object',
-          required: ['use'],
-          additionalProperties: false,
-          properties: {
-            use: { type: 'string', minLength: 1 },
-            optional: { type: 'boolean' },
-            enabled: { type: 'boolean' },
-          },
+      description: 'What loads: ids of built-in plugins, names of packages, or folders. The first of an id is taken.',
+      items: textOr({
+        required: ['use'],
+        properties: {
+          use: { type: 'string', minLength: 1 },
+          optional: flag('Go on without it, with a warning, when it is not there or not fit. Default false.'),
+          enabled: flag('Default true.'),
         },
-      },
+      }),
     },
     bindings: {
       type: 'object',
+      description: 'Who serves what, by capability.',
       additionalProperties: {
         if: { type: 'object', anyOf: [{ required: ['instances'] }, { required: ['default'] }] },
         // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
@@ -49,11 +90,11 @@ export const CONFIG_SCHEMA: JsonSchema = {
           required: ['instances'],
           additionalProperties: false,
           properties: {
-            default: { type: 'string' },
+            default: { type: 'string', description: 'The instance that is meant where no name is given.' },
             instances: {
               type: 'object',
               minProperties: 1,
-              propertyNames: { pattern: '^[A-Za-z0-9_.-]{1,64}$' },
+              propertyNames: { pattern: INSTANCE_NAME },
               additionalProperties: BINDING,
             },
           },
@@ -64,6 +105,26 @@ export const CONFIG_SCHEMA: JsonSchema = {
   },
 };
 
+const CONTRIBUTION = {
+  description: { type: 'string' },
+  requires: {
+    type: 'array',
+    description:
+      'Storage; SecretStore? may be absent; Queue#name is that instance; GpuEnumerator* is every one there is.',
+    items: { type: 'string', pattern: '^[A-Za-z0-9_./-]+(@[0-9]+)?([?*]|#[A-Za-z0-9_.-]{1,64})?$' },
+  },
+  packages: {
+    type: 'object',
+    description: 'Packages that the user installs, with the range that fits.',
+    propertyNames: { pattern: '^(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*$' },
+    additionalProperties: { type: 'string', minLength: 1 },
+  },
+  config: {
+    type: 'object',
+    description: 'JSON Schema of the configuration; "sensitive": true marks what is redacted.',
+  },
+};
+
 /** plugin.json. */
 export const MANIFEST_SCHEMA: JsonSchema = {
   type: 'object',
@@ -71,45 +132,121 @@ export const MANIFEST_SCHEMA: JsonSchema = {
   additionalProperties: false,
   properties: {
     $schema: { type: 'string' },
-    id: { type: 'string', pattern: '^[a-z0-9]+([.-][a-z0-9]+)*$' },
-    version: { type: 'string' },
+    id: { type: 'string', pattern: ID, description: 'Lower-case words joined by dots and dashes, e.g. acme.vault.' },
+    version: { type: 'string', description: 'A semantic version.' },
     displayName: { type: 'string' },
     description: { type: 'string' },
     engines: {
       type: 'object',
+      description: 'Version ranges that the plugin works with.',
       additionalProperties: false,
       properties: { 'rollout-cloud': { type: 'string' }, node: { type: 'string' } },
     },
-    main: { type: 'string', minLength: 1 },
+    main: { type: 'string', minLength: 1, description: 'The module to import, in the folder of the manifest.' },
+    when: {
+      type: 'object',
+      description: 'Where the plugin can work; elsewhere it is unavailable.',
+      additionalProperties: false,
+      properties: {
+        platform: texts('As process.platform says.'),
+        arch: texts('As process.arch says.'),
+        env: texts('Environment variables that have to be set.'),
+      },
+    },
+    dependsOn: {
+      type: 'array',
+      description: 'Plugins that have to be there and are activated first: acme.base, or acme.base@^1.2.0.',
+      items: { type: 'string', pattern: '^[a-z0-9]+([.-][a-z0-9]+)*(@.+)?$' },
+    },
+    optionalDependsOn: {
+      type: 'array',
+      description: 'Plugins that are activated first where they are there.',
+      items: { type: 'string', pattern: '^[a-z0-9]+([.-][a-z0-9]+)*(@.+)?$' },
+    },
+    activation: {
+      enum: ['onDemand', 'onStartup'],
+      description: 'When its instances are made: when one is first asked for (default), or by host.start().',
+    },
+    run: {
+      enum: ['inprocess', 'process'],
+      description: "Where its code runs: in the host's process (default), or in a child process.",
+    },
+    permissions: {
+      type: 'object',
+      description: 'What its process may do, where run is "process". Nothing that is not listed.',
+      additionalProperties: false,
+      properties: {
+        fs: {
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            read: texts("Files and folders, relative to the configuration file's folder."),
+            write: texts("Files and folders, relative to the configuration file's folder."),
+          },
+        },
+        childProcess: flag('Start programs.'),
+        addons: flag('Load native addons.'),
+        workers: flag('Start worker threads.'),
+        network: flag('Open connections, where the version of Node can withhold it.'),
+        env: texts('Environment variables that it gets.'),
+      },
+    },
     contributes: {
       type: 'object',
-      required: ['adapters'],
       additionalProperties: false,
       properties: {
         adapters: {
           type: 'array',
+          default: [],
           items: {
             type: 'object',
             required: ['id', 'provides'],
             additionalProperties: false,
             properties: {
-              id: { type: 'string', pattern: '^[a-z0-9]+([.-][a-z0-9]+)*$' },
-              provides: { type: 'string', pattern: '^[A-Za-z0-9_./-]+@[0-9]+$' },
-              description: { type: 'string' },
-              features: { type: 'array', items: { type: 'string' } },
-              requires: {
-                type: 'array',
-                items: { type: 'string', pattern: '^[A-Za-z0-9_./-]+(@[0-9]+)?([?*]|#[A-Za-z0-9_.-]{1,64})?$' },
-              },
-              config: { type: 'object' },
+              id: { type: 'string', pattern: ID },
+              provides: { type: 'string', pattern: CAPABILITY },
+              features: texts("What it can do beyond the contract's ground."),
+              ...CONTRIBUTION,
               timeouts: {
                 type: 'object',
                 additionalProperties: false,
                 properties: {
-                  activateMs: { type: 'integer', minimum: 1 },
-                  disposeMs: { type: 'integer', minimum: 1 },
+                  activateMs: { type: 'integer', minimum: 1, maximum: 2147483647 },
+                  disposeMs: { type: 'integer', minimum: 1, maximum: 2147483647 },
                 },
               },
+            },
+          },
+        },
+        middleware: {
+          type: 'array',
+          default: [],
+          items: {
+            type: 'object',
+            required: ['id', 'wraps'],
+            additionalProperties: false,
+            properties: {
+              id: { type: 'string', pattern: ID },
+              wraps: {
+                type: 'array',
+                minItems: 1,
+                description: 'The capabilities that it can be put around; "*" for any.',
+                items: { type: 'string', pattern: `^[*]$|${CAPABILITY}` },
+              },
+              ...CONTRIBUTION,
+            },
+          },
+        },
+        capabilities: {
+          type: 'array',
+          default: [],
+          items: {
+            type: 'object',
+            required: ['id'],
+            additionalProperties: false,
+            properties: {
+              id: { type: 'string', pattern: CAPABILITY, description: '<plugin id>/<Name>@<major>' },
+              description: { type: 'string' },
             },
           },
         },

@@ -118,16 +118,6 @@ describe('what a later version will do is refused by name, never ignored', () =>
   test.each([
     ['profiles', '{ "profiles": { "test": {} } }', 'RC1005 plugins.json:1:3 profiles: not supported'],
     [
-      'middleware',
-      '{ "bindings": { "Queue": { "adapter": "local.in-mem", "middleware": [] } } }',
-      'RC1005 plugins.json:1:55 middleware: not supported',
-    ],
-    [
-      'require',
-      '{ "bindings": { "Queue": { "adapter": "local.in-mem", "require": [] } } }',
-      'RC1005 plugins.json:1:55 "require" of a binding: not supported',
-    ],
-    [
       'a preference list',
       '{ "bindings": { "Queue": { "adapter": ["a", "b"] } } }',
       'RC1005 plugins.json:1:39 a list of adapters: not supported',

@@ -478,6 +478,7 @@ describe('the plan', () => {
       plugin: 'acme.vault',
       pluginVersion: '1.0.0',
       config: { n: 1 },
+      middleware: [],
     };
     expect(host.bindings()).toEqual([{ ...info, state: 'planned' }]);
     await host.get(SecretStore);

@@ -98,7 +98,22 @@ describe('manifests', () => {
   test.each([
     ['not JSON', '{', /not a JSON file/],
     ['an id with capitals', { id: 'Acme' }, /RC1107 .*plugin.json: id must match pattern/],
-    ['an unknown key', { activation: 'onStartup' }, /plugin.json: activation: unknown key/],
+    ['an unknown key', { activatoin: 'onStartup' }, /plugin.json: activatoin: unknown key. Did you mean "activation"/],
+    [
+      'an activation that is none',
+      { activation: 'always' },
+      /plugin.json: activation must be one of "onDemand", "onStartup"/,
+    ],
+    [
+      'a permission that is none',
+      { permissions: { fs: { reed: [] } } },
+      /permissions.fs.reed: unknown key. Did you mean "read"/,
+    ],
+    [
+      'a middleware that wraps nothing',
+      { contributes: { middleware: [{ id: 'm', wraps: [] }] } },
+      /wraps must NOT have fewer than 1 items/,
+    ],
     ['no main', { main: undefined }, /plugin.json: main is missing/],
     [
       'a capability without its major',

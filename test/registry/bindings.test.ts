@@ -1,0 +1,155 @@
+/** What a binding can say of its instance besides the adapter and its configuration. */
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { SecretStore, Storage } from '../../src/contracts/index.js';
+import { loadConfig } from '../../src/registry/config.js';
+import { discover } from '../../src/registry/manifest.js';
+import { makePlan, type Plan } from '../../src/registry/plan.js';
+import { Workspace } from '../support/workspace.js';
+
+let space: Workspace;
+beforeEach(() => {
+  space = new Workspace();
+});
+afterEach(() => space[Symbol.asyncDispose]());
+
+/** A plugin with a SecretStore `acme.vault` that can `list`, and middleware; its code is never asked for. */
+function vault(middleware: readonly object[] = [], id = 'acme.vault'): string {
+  const adapters = [{ id, provides: 'SecretStore@1', features: ['list'] }];
+  return space.plugin({ id, adapters, code: '', manifest: { contributes: { adapters, middleware } } });
+}
+
+function planOf(config: object): Plan {
+  const loaded = loadConfig({ config: space.write('plugins.json', config) });
+  return makePlan(loaded, discover(loaded));
+}
+
+function problems(config: object): string[] {
+  try {
+    planOf(config);
+  } catch (error) {
+    return (error as Error).message.replaceAll(`${space.folder}/`, '').split('\n');
+  }
+  throw new Error('this configuration was accepted');
+}
+
+const bound = (more: object) => ({ SecretStore: { adapter: 'acme.vault', ...more } });
+
+describe('middleware', () => {
+  const COUNT = {
+    id: 'count',
+    wraps: ['SecretStore@1'],
+    requires: ['Storage'],
+    config: { properties: { max: { type: 'integer', default: 3 }, key: { type: 'string', sensitive: true } } },
+  };
+  const ANY = { id: 'any', wraps: ['*'] };
+  const plugins = (...middleware: object[]) => ['rollout.cloud-local', vault(middleware)];
+  const Memory = { Storage: { adapter: 'local.memory' } };
+
+  test('is planned outermost first, its configuration checked and defaulted, what it requires an edge', () => {
+    const wanted = ['any', { use: 'count', config: { max: 5 } }, { use: 'any', enabled: false }, 'count'];
+    const plan = planOf({ plugins: plugins(COUNT, ANY), bindings: { ...bound({ middleware: wanted }), ...Memory } });
+    const instance = plan.instances.get('SecretStore#default');
+    expect(instance?.middleware.map(({ manifest, config }) => [manifest.id, config])).toEqual([
+      ['any', {}],
+      ['count', { max: 5 }],
+      ['count', { max: 3 }],
+    ]);
+    expect(instance?.middleware[1]?.requires).toMatchObject([{ capability: 'Storage', keys: ['Storage#default'] }]);
+  });
+
+  test('of one id is taken for the capability that it wraps, before one for any', () => {
+    const plan = planOf({
+      plugins: plugins(
+        { id: 'x', wraps: ['Queue@1'] },
+        { id: 'x', wraps: ['*'] },
+        { id: 'x', wraps: ['SecretStore@1'] },
+      ),
+      bindings: bound({ middleware: ['x'] }),
+    });
+    expect(plan.instances.get('SecretStore#default')?.middleware[0]?.manifest.wraps).toEqual(['SecretStore@1']);
+  });
+
+  test('is shown by the host, without what is sensitive', async () => {
+    const middleware = [{ use: 'count', config: { key: 'hunter2' } }];
+    const config = { plugins: plugins(COUNT), bindings: { ...bound({ middleware }), ...Memory } };
+    expect((await space.host(config)).bindings()[0]?.middleware).toEqual([
+      { id: 'count', config: { max: 3, key: '[redacted]' } },
+    ]);
+  });
+
+  test('that is not there, wraps something else, or is configured wrongly is told with its place', () => {
+    const middleware = ['cuont', 'queues', { use: 'count', config: { max: 'x', min: 1 } }];
+    const given = {
+      plugins: plugins(COUNT, { id: 'queues', wraps: ['Queue@1'] }),
+      bindings: { ...bound({ middleware }), ...Memory },
+    };
+    expect(problems(given).map((line) => line.replace(/plugins.json:\S+/, 'at'))).toEqual([
+      'RC1109 at no middleware "cuont" for SecretStore@1. Known: count.',
+      'RC1109 at no middleware "queues" for SecretStore@1: it wraps Queue@1. Known: count.',
+      'RC1105 at bindings.SecretStore.middleware.2.config.max must be of type integer, found a text of 1 characters (middleware count)',
+      'RC1104 at bindings.SecretStore.middleware.2.config.min: unknown key. Known: key, max. (middleware count)',
+    ]);
+  });
+
+  test('that requires what nothing provides is told, and one that leads back to its instance is a cycle', () => {
+    const store = { ...COUNT, requires: ['BlockStore'] };
+    expect(problems({ plugins: plugins(store), bindings: bound({ middleware: ['count'] }) })[0]).toMatch(
+      /RC1121 .*SecretStore#default \(middleware count\) requires BlockStore: nothing provides/,
+    );
+    const own = { ...COUNT, requires: ['SecretStore'] };
+    expect(problems({ plugins: plugins(own), bindings: bound({ middleware: ['count'] }) })[0]).toMatch(
+      /RC1201 .*SecretStore#default -> SecretStore#default/,
+    );
+  });
+
+  test('of two plugins for the same capability has to be told apart', () => {
+    const both = ['rollout.cloud-local', vault([ANY]), vault([ANY], 'other.vault')];
+    expect(problems({ plugins: both, bindings: {} })[0]).toContain(
+      'RC1113 plugins "acme.vault" and "other.vault" both have a middleware "any"',
+    );
+  });
+});
+
+describe('require', () => {
+  test('is met by a feature that the adapter declares, and told where it is not', () => {
+    const plugins = [vault()];
+    expect(planOf({ plugins, bindings: bound({ require: ['list'] }) }).instances.size).toBe(1);
+    expect(problems({ plugins, bindings: bound({ require: ['list', 'lst'] }) })).toEqual([
+      expect.stringMatching(
+        /^RC1110 plugins.json:\S+ adapter acme.vault does not declare the feature "lst". Did you mean "list"\?/,
+      ),
+    ]);
+  });
+});
+
+describe('optional, enabled and onFailure', () => {
+  test('an optional binding whose adapter is not there is one warning', async () => {
+    const host = await space.host({ plugins: [], bindings: bound({ optional: true }) });
+    expect(host.has(SecretStore)).toBe(false);
+    expect(host.warnings).toEqual([
+      expect.stringMatching(
+        /^optional binding bindings.SecretStore is left out: no adapter "acme.vault" for SecretStore/,
+      ),
+    ]);
+  });
+
+  test('a disabled one is not there, nor is another chosen in its place', async () => {
+    const host = await space.host({
+      bindings: {
+        SecretStore: { adapter: 'local.env', enabled: false },
+        Storage: { instances: { a: { adapter: 'local.memory' }, b: { adapter: 'local.memory', enabled: false } } },
+      },
+    });
+    expect(host.has(SecretStore)).toBe(false);
+    expect([host.has(Storage, 'a'), host.has(Storage, 'b')]).toEqual([true, false]);
+  });
+
+  test('onFailure is planned as it is written, abort where nothing is', () => {
+    const plan = planOf({
+      plugins: [vault(), 'rollout.cloud-local'],
+      bindings: { ...bound({ onFailure: 'continue' }), Storage: { adapter: 'local.memory' } },
+    });
+    expect(plan.instances.get('SecretStore#default')?.onFailure).toBe('continue');
+    expect(plan.instances.get('Storage#default')?.onFailure).toBe('abort');
+  });
+});
