@@ -25,7 +25,14 @@ import { type Blake3, type Blake3Engine, loadBlake3 } from './object-store/blake
 import { Lanes, Slots } from './object-store/concurrency.js';
 import { Disk, errnoOf, type FileCalls, type OpenFile } from './object-store/disk.js';
 import type { IoMode } from './object-store/in-place.js';
-import { DURABILITIES, type Durability, decodeSidecar, Layout, SIDECAR_BYTES_MAX } from './object-store/layout.js';
+import {
+  DURABILITIES,
+  type Durability,
+  decodeSidecar,
+  Layout,
+  SIDECAR_BYTES_MAX,
+  type TOUCH_AGE_MS,
+} from './object-store/layout.js';
 import { Publisher } from './object-store/publish.js';
 import { openRoot } from './object-store/root.js';
 import { BLOCK_BYTES, BlobSource, blocksOf, newBytes, Upload } from './object-store/streams.js';
@@ -48,6 +55,8 @@ export interface FsObjectStoreOptions {
 export interface FsObjectStorePorts {
   readonly files?: FileCalls;
   readonly blake3?: Blake3;
+  /** Age from which a put touches the blob that it finds, ms. Default {@link TOUCH_AGE_MS}. */
+  readonly touchAgeMs?: number;
 }
 
 /**
@@ -89,7 +98,7 @@ export class FsObjectStore implements ObjectStore {
     const durability = oneOf<Durability>('durability', options.durability ?? 'full', DURABILITIES);
     const disk = new Disk(oneOf<IoMode>('io', options.io ?? 'auto', ['auto', 'sync', 'async']), ports.files);
     const layout = new Layout(absolute);
-    const publisher = new Publisher(disk, layout, durability);
+    const publisher = new Publisher(disk, layout, durability, ports.touchAgeMs);
     await openRoot(disk, layout, publisher, durability);
     const blake3 = ports.blake3 ?? (await loadBlake3());
     const store = new FsObjectStore(disk, layout, publisher, blake3, durability);
@@ -190,11 +199,11 @@ export class FsObjectStore implements ObjectStore {
   }
 
   async exists(id: ContentId): Promise<boolean> {
-    return (await this.#disk.stat(this.#layout.blob(id)))?.isFile() ?? false;
+    return (await this.#publisher.find(id))?.isFile() ?? false;
   }
 
   async stat(id: ContentId): Promise<ObjectStat | null> {
-    const blob = await this.#disk.stat(this.#layout.blob(id));
+    const blob = await this.#publisher.find(id);
     if (!blob?.isFile()) return null;
     const sidecar = await this.#slots.run(() => this.#disk.readText(this.#layout.sidecar(id), SIDECAR_BYTES_MAX));
     return { id, size: blob.size, ...decodeSidecar(sidecar, blob) };
@@ -234,11 +243,14 @@ export class FsObjectStore implements ObjectStore {
   }
 
   async #openBlob(id: ContentId): Promise<OpenFile> {
-    try {
-      return await this.#disk.open(this.#layout.blob(id), 'r');
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-      throw new FatalError('Internal', `object not found: ${id}`, { code: 'OBJECT_NOT_FOUND', context: { id } });
+    for (let again = true; ; again = false) {
+      try {
+        return await this.#disk.open(this.#layout.blob(id), 'r');
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+        if (again && (await this.#publisher.restore(id))) continue;
+        throw new FatalError('Internal', `object not found: ${id}`, { code: 'OBJECT_NOT_FOUND', context: { id } });
+      }
     }
   }
 

@@ -29,6 +29,8 @@ export type FileCalls = Pick<
   | 'stat'
   | 'statSync'
   | 'unlink'
+  | 'utimes'
+  | 'utimesSync'
   | 'write'
   | 'writeSync'
 >;
@@ -79,6 +81,16 @@ export class Disk {
       `rename ${from} to ${to}`,
       () => this.#calls.renameSync(from, to),
       (done) => this.#calls.rename(from, to, done as (error: NodeJS.ErrnoException | null) => void),
+    );
+  }
+
+  /** Makes now the time that a file was last modified. */
+  touch(path: string): Eventual<void> {
+    const now = new Date();
+    return this.#inPlace.run<void>(
+      `touch ${path}`,
+      () => this.#calls.utimesSync(path, now, now),
+      (done) => this.#calls.utimes(path, now, now, done as (error: NodeJS.ErrnoException | null) => void),
     );
   }
 

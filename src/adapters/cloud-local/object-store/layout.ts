@@ -6,6 +6,8 @@
  * <root>/ab/cd/abcd…                 a blob; its name is the BLAKE3-256 of its bytes
  * <root>/ab/cd/abcd….meta.json       its sidecar: { size, contentType, createdAtMs }
  * <root>/tmp/                        drafts: what is not committed yet, or never was
+ * <root>/gc/abcd…                    a blob that a collection is about to remove, and may still be asked back
+ * <root>/quarantine/abcd…            a corrupt blob that verify took out; never removed by this adapter
  * ```
  */
 import type { Stats } from 'node:fs';
@@ -16,11 +18,15 @@ import { type ContentId, show } from '../../../contracts/ids.js';
 export class Layout {
   readonly tmp: string;
   readonly manifest: string;
+  readonly gc: string;
+  readonly quarantine: string;
 
   /** @param root an absolute path */
   constructor(readonly root: string) {
     this.tmp = `${root}/tmp`;
     this.manifest = `${root}/store.json`;
+    this.gc = `${root}/gc`;
+    this.quarantine = `${root}/quarantine`;
   }
 
   /** The outer folder of an id's shard. */
@@ -40,7 +46,18 @@ export class Layout {
   sidecar(id: ContentId): string {
     return `${this.shard(id)}/${id}.meta.json`;
   }
+
+  /** Where a collection holds a blob between taking it away and removing it. */
+  condemned(id: ContentId): string {
+    return `${this.gc}/${id}`;
+  }
 }
+
+/**
+ * A put that finds its blob touches it when its modification time is this long ago. A collection whose grace is at
+ * least twice that never takes a blob that a put has just found: it is either touched, or young enough.
+ */
+export const TOUCH_AGE_MS = 30 * 60 * 1_000;
 
 /** What a sidecar tells beyond its blob. */
 export interface Sidecar {

@@ -20,13 +20,16 @@ import { dirname } from 'node:path';
 import type { ContentId } from '../../../contracts/ids.js';
 import { allSettled, Shared } from './concurrency.js';
 import { type Disk, errnoOf, type OpenFile } from './disk.js';
-import { type Durability, decodeSidecar, encodeSidecar, type Layout } from './layout.js';
+import { type Durability, decodeSidecar, encodeSidecar, type Layout, TOUCH_AGE_MS } from './layout.js';
 
 /** Blobs remembered as synced, about 2 MB; past that all are forgotten, and synced anew when they are put again. */
 const SYNCED_BLOBS_MAX = 16_384;
 
 /** Blobs remembered as corrupt, about 2 MB; past that all are forgotten, until they are read again. */
 const CORRUPT_BLOBS_MAX = 16_384;
+
+/** Looks at a blob that has to be touched: it is found, touched and found young, or is gone and brought back between. */
+const HOLD_TRIES_MAX = 3;
 
 /** What this process knows of a folder; 0 for nothing. `SYNCED`: its name survives a power cut. */
 const MADE = 1;
@@ -36,6 +39,7 @@ export class Publisher {
   readonly #disk: Disk;
   readonly #layout: Layout;
   readonly #durability: Durability;
+  readonly #touchAgeMs: number;
   /** What is known of the 256 outer folders and, by the first 16 bits of an id, of the shards in them. */
   readonly #outers = new Uint8Array(256);
   readonly #shards = new Uint8Array(65_536);
@@ -46,7 +50,9 @@ export class Publisher {
   readonly #draftPrefix = `${process.pid}-${randomBytes(8).toString('hex')}`;
   #drafts = 0;
 
-  constructor(disk: Disk, layout: Layout, durability: Durability) {
+  /** @param touchAgeMs see {@link TOUCH_AGE_MS} */
+  constructor(disk: Disk, layout: Layout, durability: Durability, touchAgeMs = TOUCH_AGE_MS) {
+    this.#touchAgeMs = touchAgeMs;
     this.#disk = disk;
     this.#layout = layout;
     this.#durability = durability;
@@ -101,20 +107,43 @@ export class Publisher {
     this.#corrupt.add(id);
   }
 
+  /** What is at a blob's place, after a blob that a collection has just taken away was brought back. */
+  async find(id: ContentId): Promise<Stats | undefined> {
+    const blob = await this.#disk.stat(this.#layout.blob(id));
+    return blob === undefined && (await this.restore(id)) ? this.#disk.stat(this.#layout.blob(id)) : blob;
+  }
+
+  /** Brings back a blob that a collection took away and has not removed yet. False when there is none. */
+  async restore(id: ContentId): Promise<boolean> {
+    const condemned = this.#layout.condemned(id);
+    if ((await this.#disk.stat(condemned)) === undefined) return false;
+    try {
+      await this.#move(condemned, this.#layout.blob(id), id);
+      return true;
+    } catch (error) {
+      // Removed, or brought back by somebody else: then it is there to be found.
+      if (errnoOf(error) === 'ENOENT') return (await this.#disk.stat(this.#layout.blob(id))) !== undefined;
+      throw error;
+    }
+  }
+
   /**
-   * Whether the blob is there already, complete in size. If so it is made as durable as one just put, and nothing is
-   * written but a sidecar that is missing or empty. A blob of another size is what a power cut leaves behind at
-   * durability `none`: it counts as missing, so that the put which asked replaces it, and so does a distrusted one.
+   * Whether the blob is there already, complete in size. If so it is made as durable as one just put, kept from
+   * collections that are under way, and nothing is written but a sidecar that is missing or empty. A blob of another
+   * size is what a power cut leaves behind at durability `none`: it counts as missing, so that the put which asked
+   * replaces it, and so does a distrusted one.
    */
   async adopt(id: ContentId, size: number): Promise<boolean> {
     if (this.#corrupt.has(id)) return false;
-    const blob = await this.#disk.stat(this.#layout.blob(id));
-    if (!blob?.isFile() || blob.size !== size) return false;
+    const found = await this.find(id);
+    if (!found?.isFile() || found.size !== size) return false;
     const sidecar = await this.#disk.stat(this.#layout.sidecar(id));
     if (!sidecar?.size) {
-      await this.#install(id, null, encodeSidecar(size, decodeSidecar(undefined, blob)));
+      await this.#install(id, null, encodeSidecar(size, decodeSidecar(undefined, found)));
       await this.#syncNames(id);
     }
+    const blob = await this.#hold(id, found);
+    if (blob === undefined) return false;
     if (this.#durability === 'none' || this.#syncedAtMs.get(id) === blob.ctimeMs) return true;
     try {
       const files = [this.#layout.blob(id)];
@@ -129,9 +158,31 @@ export class Publisher {
     return true;
   }
 
+  /** The blob, young enough that no collection takes it; `undefined` where it has to be put anew. */
+  async #hold(id: ContentId, found: Stats): Promise<Stats | undefined> {
+    let blob: Stats | undefined = found;
+    for (let tries = 0; tries < HOLD_TRIES_MAX; tries++) {
+      if (blob?.size !== found.size) return undefined;
+      if (Date.now() - blob.mtimeMs < this.#touchAgeMs) return blob;
+      try {
+        await this.#disk.touch(this.#layout.blob(id));
+      } catch (error) {
+        // Another user's: only a new one is ours to date. On a read-only file system nothing collects.
+        if (errnoOf(error) === 'EPERM' || errnoOf(error) === 'EACCES') return undefined;
+        if (errnoOf(error) === 'EROFS') return blob;
+        // Taken away between the two calls: it is looked for once more.
+        if (errnoOf(error) !== 'ENOENT') throw error;
+      }
+      blob = await this.find(id);
+    }
+    return undefined;
+  }
+
   /** Takes an object away, blob first. False when there was none. */
   async remove(id: ContentId): Promise<boolean> {
-    if (!(await this.#disk.unlink(this.#layout.blob(id)))) return false;
+    const blob = this.#layout.blob(id);
+    if (!(await this.#disk.unlink(blob)) && !((await this.restore(id)) && (await this.#disk.unlink(blob))))
+      return false;
     this.#corrupt.delete(id);
     await this.#disk.unlink(this.#layout.sidecar(id));
     if (this.#durability === 'full') await this.#folderSyncs.run(this.#layout.shard(id));
