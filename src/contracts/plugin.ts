@@ -129,6 +129,32 @@ export interface Instances<T> extends ReadonlyArray<T> {
   readonly failed: readonly { readonly name: string; readonly error: unknown }[];
 }
 
+/** How an instance is, as it says itself. */
+export interface Health {
+  /** `degraded`: it serves, but worse than it should, e.g. from one replica of three. */
+  readonly status: 'ok' | 'degraded';
+  /** For operators: what is wrong, and what to do. Never a secret. */
+  readonly reason?: string;
+}
+
+/** What the host may call on an instance beside its contract. Every method may be missing. */
+export interface Lifecycle {
+  /**
+   * Asked at the end of activation and by `host.checkHealth()`. A rejection ends an activation under way; an instance
+   * that is active it makes degraded. Nothing answered means `ok`.
+   * @param signal aborted when the answer takes too long
+   */
+  health?(signal: AbortSignal): Promise<Health | undefined>;
+  /**
+   * Finishes what is under way, before the instance is disposed. By then the host gives it to nobody new, but what it
+   * requires still works.
+   * @param signal aborted when the time for it is up; what is not finished by then is lost with the disposal
+   */
+  drain?(signal: AbortSignal): Promise<void>;
+  [Symbol.asyncDispose]?(): Promise<void>;
+  close?(): void | Promise<void>;
+}
+
 /** What a factory is given: its configuration and the host's services, for this one instance. */
 export interface PluginContext<Config = Record<string, unknown>> {
   /** The adapter's id. */
@@ -159,11 +185,17 @@ export interface PluginContext<Config = Record<string, unknown>> {
    * order of the calls. Returns the resource.
    */
   own<R>(resource: R, dispose: (resource: R) => void | Promise<void>): R;
+  /**
+   * Tells the host how the instance is, without being asked. `degraded` and `ok` move it between those states; `lost`
+   * says that it will never work again, as when the process or connection behind it is gone: the host disposes it, and
+   * the next demand activates a new one. While the instance is being activated, `lost` fails the activation.
+   */
+  report(health: Health | { readonly status: 'lost'; readonly reason: string; readonly error?: unknown }): void;
 }
 
 /**
- * Makes one instance of an adapter. It may have `[Symbol.asyncDispose]()` or `close()`, which the host calls once when
- * it stops, after everything that asked for the instance has been disposed.
+ * Makes one instance of an adapter. It may have the methods of {@link Lifecycle}; `[Symbol.asyncDispose]()`, or else
+ * `close()`, is called once, after everything that asked for the instance has been disposed.
  */
 // biome-ignore lint/suspicious/noExplicitAny: each adapter's config type is its own; the schema is what holds it.
 export type AdapterFactory = (context: PluginContext<any>) => object | Promise<object>;

@@ -3,10 +3,14 @@ import type { Host, HostOptions } from './host.js';
 
 export type { BindingEntry, HostConfig, InstancesEntry, PluginEntry, UseEntry } from './config.js';
 export type { Newable } from './container.js';
-export type { BindingInfo, Host, HostOptions, StopReport } from './host.js';
-export type { InstanceState } from './instance.js';
+export type { HostEvents, HostState, InstanceEvent, PluginEvent, Unsubscribe } from './events.js';
+export type { Host, HostOptions, StartOptions } from './host.js';
+export type { InstanceState, RetryPolicy, Timings } from './instance.js';
+export type { PluginState } from './loading.js';
 export { VERSION } from './own-package.js';
 export type { Place, Problem, ProblemCode } from './problems.js';
+export type { BindingInfo, HostReport, InstanceReport, PluginReport, StartReport } from './reports.js';
+export type { StopReport } from './shutdown.js';
 
 /**
  * Reads `plugins.json`, plans, and resolves to a host in which nothing is active yet.

@@ -2,47 +2,132 @@
  * One instance's life.
  *
  * ```
- * planned ──> activating ──> active ──> disposing ──> stopped
- *    ▲            │ failed, timed out       (also from planned, when the host stops)
- *    └────────────┘ nothing is kept: the next demand activates anew
+ * planned ──> activating ──> active <──> degraded ──> draining ──> disposing ──> stopped
+ *                │  ^           │            │        (draining: also from active)   ^
+ *        failed, │  │ next      └── lost ────┤                                       │
+ *       too late v  │ demand                 v                                       │
+ *               failed (attempts, error, retryAt) <──────────── planned, failed ─────┘ when the host stops
  * ```
  * Activation happens once: whoever asks meanwhile joins it. A factory that answers after its time is up has its result
- * disposed.
+ * disposed. A demand before `retryAt` is refused at once with the last cause.
  */
 import { checked } from '../contracts/capability.js';
 import type { Clock } from '../contracts/clock.js';
 import { FatalError, isCoreError, RecoverableError } from '../contracts/errors.js';
-import type { AdapterFactory, Logger, PluginContext } from '../contracts/plugin.js';
+import type { AdapterFactory, Health, Lifecycle, Logger, PluginContext } from '../contracts/plugin.js';
+import {
+  abortable,
+  boundDispose,
+  closed,
+  DISPOSE_MS,
+  disposeAll,
+  disposeInstance,
+  failure,
+  messageOf,
+  type Owned,
+  withTimeout,
+} from './ending.js';
+import type { Emitter } from './events.js';
 import { KNOWN_CAPABILITIES, type PlannedInstance } from './plan.js';
-import { type ProblemCode, showProblem } from './problems.js';
+import { showProblem } from './problems.js';
+import { chainOf, Waiter, type WaitGraph } from './waits.js';
 
-export type InstanceState = 'planned' | 'activating' | 'active' | 'disposing' | 'stopped';
+export type InstanceState =
+  | 'planned'
+  | 'activating'
+  | 'active'
+  | 'degraded'
+  | 'failed'
+  | 'draining'
+  | 'disposing'
+  | 'stopped';
 
 const NEXT: Readonly<Record<InstanceState, readonly InstanceState[]>> = {
   planned: ['activating', 'stopped'],
-  activating: ['planned', 'active', 'stopped'],
-  active: ['disposing'],
+  activating: ['active', 'failed', 'stopped'],
+  active: ['degraded', 'failed', 'draining'],
+  degraded: ['active', 'failed', 'draining'],
+  failed: ['activating', 'stopped'],
+  draining: ['disposing'],
   disposing: ['stopped'],
   stopped: [],
 };
 
 /** How long a factory may take, its plugin's import included, unless its manifest says otherwise. */
 const ACTIVATE_MS = 10_000;
-/** How long disposing one instance may take, unless its manifest says otherwise. */
-const DISPOSE_MS = 5_000;
+/** How long an instance may take to say how it is. */
+const HEALTH_MS = 5_000;
+
+let activations = 0;
+
+/** When a failed instance is tried again: see {@link retryDelayMs}. */
+export interface RetryPolicy {
+  readonly baseMs: number;
+  readonly maxMs: number;
+}
+
+/**
+ * How long after its `attempts`-th failure in a row an instance may be tried again: at once after the first, which may
+ * have been a moment's, then `baseMs`, doubled with each failure, at most `maxMs`. A hint of the error to wait longer is
+ * followed. There is no jitter: demands come when callers make them, not by a clock.
+ */
+export function retryDelayMs(attempts: number, { baseMs, maxMs }: RetryPolicy, error: unknown): number {
+  const backoffMs = attempts < 2 ? 0 : Math.min(maxMs, baseMs * 2 ** (attempts - 2));
+  const hint = isCoreError(error) && error.severity === 'recoverable' ? error.retry : null;
+  return hint?.kind === 'after' ? Math.max(backoffMs, hint.delayMs) : backoffMs;
+}
 
 /** What an instance needs of its host. */
 export interface InstanceHost {
   readonly logger: Logger;
   readonly clock: Clock;
+  readonly events: Emitter;
+  readonly waits: WaitGraph;
+  readonly retry: RetryPolicy;
   /** Imports the plugin if that has not happened, and gives the adapter's factory. */
-  factory(planned: PlannedInstance): Promise<AdapterFactory>;
+  factory(planned: PlannedInstance, by: Waiter): Promise<AdapterFactory>;
   /** The context's ways to other instances. */
-  links(planned: PlannedInstance): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
+  links(planned: PlannedInstance, by: Waiter): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
+  /**
+   * Puts the binding's middleware round an instance that stands behind its contract's door; the result is what callers
+   * get. What a wrapper has to be rid of it hands to `context.own`: that is released before the instance is disposed.
+   */
+  wrap(instance: object, planned: PlannedInstance, context: PluginContext, by: Waiter): Promise<object>;
+  /** Called after an instance was lost: those that hold it should be told. */
+  lost(instance: Instance, reason: string): void;
 }
 
-interface Owned {
-  dispose(): void | Promise<void>;
+/** Milliseconds that the parts of the last activation took. */
+export interface Timings {
+  /** Waiting for the plugin's code, which is loaded by the first to need it. */
+  readonly loadMs: number;
+  /** The factory, and with it the instances it asked for, where they were not active. */
+  readonly factoryMs: number;
+  readonly healthMs: number;
+}
+
+export interface Failure {
+  /** Failures in a row. */
+  readonly attempts: number;
+  readonly error: unknown;
+  /** Milliseconds since 1970. */
+  readonly retryAtMs: number;
+}
+
+/** What an activation has made so far, in the order in which it was made. */
+interface Made {
+  /** By the factory's context: released after the instance is disposed. */
+  readonly owned: Owned[];
+  /** As the factory answered it. */
+  instance: object | null;
+  /** By middleware: released before the instance is disposed. */
+  readonly outer: Owned[];
+}
+
+interface Activation {
+  readonly promise: Promise<object>;
+  readonly abort: AbortController;
+  readonly waiter: Waiter;
 }
 
 export class Instance {
@@ -50,10 +135,28 @@ export class Instance {
   readonly #host: InstanceHost;
   #state: InstanceState = 'planned';
   #active: object | null = null;
+  #made: Made | null = null;
   /** Ends what the active instance does by itself, through its context's signal. */
   #life: AbortController | null = null;
-  #activation: { promise: Promise<object>; abort: AbortController } | null = null;
-  #owned: Owned[] = [];
+  #activation: Activation | null = null;
+  /** What a failed activation made, or a lost instance, on its way out. */
+  #leaving: Promise<void> | null = null;
+  /** Of the last activation that failed: its factory's answer, and then its way out. */
+  #unfinished: Promise<void> | null = null;
+  /** Failures with no long life between them. */
+  #streak = 0;
+
+  failure: Failure | null = null;
+  /** Why it is degraded. */
+  reason: string | null = null;
+  timings: Timings | null = null;
+  activatedAtMs: number | null = null;
+  /** Who demanded it first, and who that one: `ObjectStore#artifacts <- App`. */
+  demandedBy: string | null = null;
+  /** Keys of instances that it was given, required or not: they are disposed after it. */
+  given: ReadonlySet<string> = new Set();
+  /** Its place in the order in which the process activated instances. */
+  order = 0;
 
   constructor(planned: PlannedInstance, host: InstanceHost) {
     this.planned = planned;
@@ -64,79 +167,114 @@ export class Instance {
     return this.#state;
   }
 
-  /** The instance where it is active, else a promise of it. */
-  acquire(): object | Promise<object> {
+  /** Whether it is there to be drained and disposed. */
+  get isUp(): boolean {
+    return this.#state === 'active' || this.#state === 'degraded' || this.#state === 'activating';
+  }
+
+  /**
+   * The instance where it is active, else a promise of it.
+   * @param by who asks; by default whoever's activation the call comes out of
+   */
+  acquire(by: Waiter | null = this.#host.waits.current): object | Promise<object> {
+    if (by !== null) noteGiven(by, this.planned.key);
     if (this.#active !== null) return this.#active;
-    if (this.#activation !== null) return this.#activation.promise;
-    if (this.#state !== 'planned') return Promise.reject(closed(this.planned.key));
-    const abort = new AbortController();
-    const promise = this.#activate(abort);
-    this.#activation = { promise, abort };
-    return promise;
-  }
-
-  /** Ends an activation under way, or disposes what is active; rejects when that fails or takes too long. */
-  async stop(): Promise<void> {
-    this.#activation?.abort.abort(closed(this.planned.key));
-    await this.#activation?.promise.catch(() => {});
-    const instance = this.#active;
-    if (instance === null) {
-      if (this.#state === 'planned') this.#moveTo('stopped');
-      return;
-    }
-    this.#active = null;
-    this.#life?.abort(closed(this.planned.key));
-    this.#moveTo('disposing');
     try {
-      const disposing = disposeAll([...this.#owned, { dispose: () => disposeInstance(instance) }]);
-      await boundDispose(disposing, `disposing ${this.#shown()}`, this.planned.adapter.manifest.timeouts?.disposeMs);
-    } finally {
-      this.#moveTo('stopped');
+      return this.#join(by).promise;
+    } catch (error) {
+      return Promise.reject(error);
     }
   }
 
-  async #activate(abort: AbortController): Promise<object> {
+  #join(by: Waiter | null): Activation {
+    if (this.#activation !== null) {
+      this.#host.waits.wait(by, this.#activation.waiter);
+      return this.#activation;
+    }
+    if (this.#state !== 'planned' && this.#state !== 'failed') throw closed(this.planned.key);
+    this.#refuseEarly();
+    const waiter = new Waiter(this.planned.key, by);
+    this.demandedBy ??= chainOf(by);
+    this.#host.waits.wait(by, waiter);
+    const abort = new AbortController();
+    // Nothing of the plugin runs before this returns.
+    const activation = { abort, waiter, promise: this.#activate(abort, waiter) };
+    this.#activation = activation;
     this.#moveTo('activating');
-    const { manifest } = this.planned.adapter;
-    const timeoutMs = manifest.timeouts?.activateMs ?? ACTIVATE_MS;
-    const owned: Owned[] = [];
-    const making = this.#make(abort.signal, owned);
+    return activation;
+  }
+
+  /** @throws RecoverableError Transient `RC1307` as long as the next try is not due */
+  #refuseEarly(): void {
+    if (this.failure === null) return;
+    const { attempts, error, retryAtMs } = this.failure;
+    const delayMs = retryAtMs - Date.now();
+    if (delayMs <= 0) return;
+    const times = attempts === 1 ? 'once' : `${attempts} times in a row`;
+    const message = `${this.#shown()} failed ${times} and is tried again on a demand after ${new Date(retryAtMs).toISOString()}, in ${delayMs} ms. The last cause: ${messageOf(error)}`;
+    throw new RecoverableError('Transient', showProblem({ code: 'RC1307', place: null, message }), {
+      code: 'RC1307',
+      retry: { kind: 'after', delayMs },
+      context: { instance: this.planned.key, attempts, retryAtMs },
+      cause: error,
+    });
+  }
+
+  async #activate(abort: AbortController, waiter: Waiter): Promise<object> {
+    const { waits } = this.#host;
+    const timeoutMs = this.planned.adapter.manifest.timeouts?.activateMs ?? ACTIVATE_MS;
+    const made: Made = { owned: [], instance: null, outer: [] };
+    const making = waits.run(waiter, () => this.#make(made, abort, waiter));
     let settled = false;
     const settle = () => {
       settled = true;
     };
     making.then(settle, settle);
     try {
-      const made = await withTimeout(abortable(making, abort.signal), timeoutMs, () =>
-        failure('RC1302', `activation of ${this.#shown()} did not finish within ${timeoutMs} ms`),
+      const { active, health } = await withTimeout(abortable(making, abort.signal), timeoutMs, () =>
+        failure(
+          'RC1302',
+          `activation of ${this.#shown()} did not finish within ${timeoutMs} ms; demanded by ${chainOf(waiter.by)}. Its signal was aborted.`,
+        ),
       );
-      const active = this.#behindDoor(made);
-      this.#owned = owned;
+      this.#made = made;
       this.#active = active;
       this.#life = abort;
+      this.failure = null;
+      this.activatedAtMs = Date.now();
+      this.order = ++activations;
+      this.given = waiter.given;
       this.#moveTo('active');
+      this.#setHealth(health);
       return active;
     } catch (error) {
       abort.abort(error);
-      const letGo = making
-        .then(
-          (made) => owned.push({ dispose: () => disposeInstance(made) }),
-          () => {},
-        )
-        .then(() => disposeAll(owned))
-        .catch((cause) => this.#host.logger.error(`could not let go of ${this.#shown()}`, { cause }));
+      const release = () => {
+        this.#leaving = this.#release(made);
+        return this.#leaving;
+      };
+      this.#unfinished = making.then(release, release);
       // What was opened is let go before the next try; a factory that has not answered yet is not waited for.
-      if (settled) await letGo;
-      this.#moveTo('planned');
+      if (settled) await this.#unfinished;
+      this.#fail(error);
       throw error;
     } finally {
       this.#activation = null;
+      waits.settle(waiter);
     }
   }
 
-  async #make(signal: AbortSignal, owned: Owned[]): Promise<object> {
+  async #make(
+    made: Made,
+    abort: AbortController,
+    waiter: Waiter,
+  ): Promise<{ active: object; health: Health | undefined }> {
     const { planned } = this;
-    const factory = await this.#host.factory(planned);
+    const { signal } = abort;
+    await this.#leaving;
+    const startedAt = performance.now();
+    const factory = await this.#host.factory(planned, waiter);
+    const loadedAt = performance.now();
     const context: PluginContext = {
       id: planned.adapter.manifest.id,
       name: planned.name,
@@ -144,25 +282,208 @@ export class Instance {
       signal,
       logger: this.#host.logger,
       clock: this.#host.clock,
-      ...this.#host.links(planned),
+      ...this.#host.links(planned, waiter),
       own: (resource, dispose) => {
-        owned.push({ dispose: () => dispose(resource) });
+        made.owned.push({ dispose: () => dispose(resource) });
         return resource;
       },
+      report: (health) => this.#reported(health, abort),
     };
-    let made: unknown;
+    let answer: unknown;
     try {
       signal.throwIfAborted();
-      made = await factory(context);
+      answer = await factory(context);
     } catch (error) {
       if (isCoreError(error)) throw error;
       throw failure('RC1303', `activation of ${this.#shown()} failed: ${messageOf(error)}`, error);
     }
-    if (typeof made === 'object' && made !== null) return made;
-    throw failure(
-      'RC1303',
-      `the factory of ${this.#shown()} answered ${made === null ? 'null' : typeof made}, not an object`,
+    if (typeof answer !== 'object' || answer === null) {
+      const found = answer === null ? 'null' : typeof answer;
+      throw failure('RC1303', `the factory of ${this.#shown()} answered ${found}, not an object`);
+    }
+    made.instance = answer;
+    // A late answer goes no further: what was made is let go of.
+    signal.throwIfAborted();
+    const active = await this.#host.wrap(
+      this.#behindDoor(answer),
+      planned,
+      {
+        ...context,
+        own: (resource, dispose) => {
+          made.outer.push({ dispose: () => dispose(resource) });
+          return resource;
+        },
+      },
+      waiter,
     );
+    const madeAt = performance.now();
+    const health = await this.#ask(answer, signal);
+    this.timings = {
+      loadMs: loadedAt - startedAt,
+      factoryMs: madeAt - loadedAt,
+      healthMs: performance.now() - madeAt,
+    };
+    return { active, health };
+  }
+
+  /** Asks how it is, and moves it between active and degraded. `null` where it is not active. */
+  async checkHealth(): Promise<Health | null> {
+    const instance = this.#active === null ? null : this.#made?.instance;
+    if (instance == null) return null;
+    const timeout = AbortSignal.timeout(HEALTH_MS);
+    let health: Health;
+    try {
+      health = (await withTimeout(
+        this.#ask(instance, timeout),
+        HEALTH_MS,
+        () => new Error(`it did not say within ${HEALTH_MS} ms how it is`),
+      )) ?? { status: 'ok' };
+    } catch (error) {
+      health = { status: 'degraded', reason: messageOf(error) };
+    }
+    // It may have been lost, or stopped, meanwhile.
+    if (this.#made?.instance !== instance || this.#active === null) return null;
+    this.#setHealth(health);
+    return health;
+  }
+
+  async #ask(instance: object, signal: AbortSignal): Promise<Health | undefined> {
+    const { health } = instance as Lifecycle;
+    if (typeof health !== 'function') return undefined;
+    const answer: unknown = await health.call(instance, signal);
+    if (answer === undefined) return undefined;
+    const { status, reason } = (answer ?? {}) as Partial<Health>;
+    if ((status === 'ok' || status === 'degraded') && (reason === undefined || typeof reason === 'string')) {
+      return answer as Health;
+    }
+    throw failure('RC1303', `health() of ${this.#shown()} answered neither { status: 'ok' } nor 'degraded'`);
+  }
+
+  /** What was reported by the instance itself; by one that is no more, it is nothing. */
+  #reported(report: Parameters<PluginContext['report']>[0], abort: AbortController): void {
+    if (report.status === 'lost') {
+      const error = failure('RC1308', `${this.#shown()} is gone: ${report.reason}`, report.error);
+      if (this.#life === abort) this.#lose(error, report.reason);
+      else abort.abort(error);
+    } else if (this.#life === abort) this.#setHealth(report);
+  }
+
+  #lose(error: unknown, reason: string): void {
+    if (this.#active === null || this.#made === null) return;
+    const made = this.#made;
+    this.#life?.abort(error);
+    this.#end();
+    this.#leaving = this.#release(made);
+    // Lost again and again, right after it was made, it is left alone for longer and longer.
+    if (Date.now() - (this.activatedAtMs ?? 0) > this.#host.retry.maxMs) this.#streak = 0;
+    this.#fail(error);
+    this.#host.lost(this, reason);
+  }
+
+  /** Marks it degraded, or well again where there is no `reason`. */
+  #setHealth(health: Health | undefined): void {
+    const reason = health?.status === 'degraded' ? (health.reason ?? 'it says so, and no more') : null;
+    if (this.#state === 'active' && reason !== null) {
+      this.reason = reason;
+      this.#moveTo('degraded', { reason });
+      this.#host.logger.warn(`${this.#shown()} is degraded: ${reason}`);
+    } else if (this.#state === 'degraded' && reason === null) {
+      this.reason = null;
+      this.#moveTo('active');
+    } else if (this.#state === 'degraded') this.reason = reason;
+  }
+
+  degrade(reason: string): void {
+    if (this.isUp) this.#setHealth({ status: 'degraded', reason });
+  }
+
+  #fail(error: unknown): void {
+    // That something it needs is not due for another try says nothing of this one.
+    const waits = isCoreError(error) && error.code === 'RC1307' ? Number(error.context.retryAtMs) : null;
+    if (waits === null) this.#streak++;
+    const retryAtMs = waits ?? Date.now() + retryDelayMs(this.#streak, this.#host.retry, error);
+    this.failure = { attempts: Math.max(1, this.#streak), error, retryAtMs };
+    this.#moveTo('failed', { error });
+  }
+
+  /**
+   * Ends it: an activation under way is aborted; what is active is drained, then disposed. Rejects when that fails or
+   * takes too long.
+   * @param limitMs the most that each step may take, however much its manifest grants
+   */
+  async stop(limitMs: () => number, reason: Error = closed(this.planned.key)): Promise<void> {
+    const boundMs = () => Math.min(limitMs(), this.planned.adapter.manifest.timeouts?.disposeMs ?? DISPOSE_MS);
+    let leaving = this.#leaving;
+    if (this.#activation !== null) {
+      this.#activation.abort.abort(reason);
+      await this.#activation.promise.catch(() => {});
+      leaving = this.#unfinished;
+    }
+    const made = this.#made;
+    if (this.#active === null || made === null) {
+      if (this.#state === 'planned' || this.#state === 'failed') this.#moveTo('stopped');
+      if (leaving !== null) await boundDispose(leaving, `ending the activation of ${this.#shown()}`, boundMs());
+      return;
+    }
+    const life = this.#life;
+    const { instance } = made;
+    this.#end();
+    this.#moveTo('draining');
+    let drained: unknown;
+    try {
+      if (instance !== null) await this.#drain(instance, boundMs());
+    } catch (error) {
+      drained = error;
+    }
+    life?.abort(reason);
+    this.#moveTo('disposing');
+    try {
+      await boundDispose(this.#dispose(made), `disposing ${this.#shown()}`, boundMs());
+    } catch (error) {
+      if (drained === undefined) throw error;
+      throw new AggregateError([drained, error], `${messageOf(drained)}; ${messageOf(error)}`);
+    } finally {
+      this.#moveTo('stopped');
+    }
+    if (drained !== undefined) throw drained;
+  }
+
+  async #drain(instance: object, boundMs: number): Promise<void> {
+    const { drain } = instance as Lifecycle;
+    if (typeof drain !== 'function') return;
+    const abort = new AbortController();
+    const late = () => failure('RC1305', `draining ${this.#shown()} did not finish within ${boundMs} ms`);
+    try {
+      await withTimeout((async () => drain.call(instance, abort.signal))(), boundMs, late);
+    } finally {
+      abort.abort();
+    }
+  }
+
+  /** From now on nobody is given it. */
+  #end(): void {
+    this.#active = null;
+    this.#made = null;
+    this.#life = null;
+    this.reason = null;
+  }
+
+  async #dispose({ owned, instance, outer }: Made): Promise<void> {
+    await disposeAll([
+      ...owned,
+      ...(instance === null ? [] : [{ dispose: () => disposeInstance(instance) }]),
+      ...outer,
+    ]);
+  }
+
+  /** Disposes what nobody was given, or has any more; a failure of that is for the log. */
+  async #release(made: Made): Promise<void> {
+    try {
+      const boundMs = this.planned.adapter.manifest.timeouts?.disposeMs;
+      await boundDispose(this.#dispose(made), `letting go of ${this.#shown()}`, boundMs);
+    } catch (cause) {
+      this.#host.logger.error(`could not let go of ${this.#shown()}: ${messageOf(cause)}`, { cause });
+    }
   }
 
   #behindDoor(made: object): object {
@@ -176,75 +497,26 @@ export class Instance {
   }
 
   /** The only place the state changes. */
-  #moveTo(next: InstanceState): void {
-    if (!NEXT[this.#state].includes(next)) {
-      throw new FatalError('Internal', `instance ${this.planned.key} cannot go from ${this.#state} to ${next}`);
-    }
-    this.#state = next;
+  #moveTo(to: InstanceState, why: { error?: unknown; reason?: string } = {}): void {
+    const from = this.#state;
+    const { key, adapter } = this.planned;
+    if (!NEXT[from].includes(to)) throw new FatalError('Internal', `instance ${key} cannot go from ${from} to ${to}`);
+    this.#state = to;
+    const { manifest, plugin } = adapter;
+    this.#host.events.emit('instance', {
+      instance: key,
+      adapter: manifest.id,
+      plugin: plugin.manifest.id,
+      from,
+      to,
+      ...why,
+    });
   }
 }
 
-/** The refusal of a call after the host was stopped. */
-export function closed(what: string): FatalError {
-  return new FatalError('Internal', `${what} was asked for after the host was stopped`, { code: 'CLOSED' });
-}
-
-/** A failure of a plugin, by its code: too slow may pass, anything else is the plugin's defect. */
-export function failure(code: ProblemCode, message: string, cause?: unknown): RecoverableError | FatalError {
-  const text = showProblem({ code, place: null, message });
-  return code === 'RC1302' || code === 'RC1305'
-    ? new RecoverableError('Transient', text, { code })
-    : new FatalError('PluginContract', text, { code, cause });
-}
-
-/** Waits for something to be let go of, for so long. */
-export function boundDispose(work: Promise<unknown>, doing: string, timeoutMs = DISPOSE_MS): Promise<unknown> {
-  return withTimeout(work, timeoutMs, () =>
-    failure('RC1305', `${doing} did not finish within ${timeoutMs} ms; it may still hold what it held`),
-  );
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-async function disposeInstance(instance: object): Promise<void> {
-  const it = instance as Partial<AsyncDisposable & Disposable> & { close?(): unknown };
-  if (typeof it[Symbol.asyncDispose] === 'function') await it[Symbol.asyncDispose]?.();
-  else if (typeof it.close === 'function') await it.close();
-  else if (typeof it[Symbol.dispose] === 'function') it[Symbol.dispose]?.();
-}
-
-/** Last first; one that fails does not keep the others. */
-async function disposeAll(owned: Owned[]): Promise<void> {
-  const errors: unknown[] = [];
-  for (const resource of owned.splice(0).reverse()) {
-    try {
-      await resource.dispose();
-    } catch (error) {
-      errors.push(error);
-    }
-  }
-  if (errors.length === 1) throw errors[0];
-  if (errors.length > 1) throw new AggregateError(errors, errors.map(messageOf).join('; '));
-}
-
-/** Settles as `work` does, unless `signal` aborts first. */
-function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    work.then(resolve, reject);
-  });
-}
-
-async function withTimeout<T>(work: Promise<T>, ms: number, late: () => Error): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(late()), ms);
-  });
-  try {
-    return await Promise.race([work, timeout]);
-  } finally {
-    clearTimeout(timer);
+/** Whoever is under way and led to a demand holds what it gets. */
+function noteGiven(by: Waiter, key: string): void {
+  for (let it: Waiter | null = by; it !== null; it = it.by) {
+    if (!it.settled && it.label !== key) it.given.add(key);
   }
 }

@@ -45,6 +45,8 @@ export type ProblemCode =
   | 'RC1122'
   /** Adapters require one another in a circle. */
   | 'RC1201'
+  /** Instances wait for one another while they are being activated. */
+  | 'RC1202'
   /** A plugin's module cannot be imported, or is no plugin. */
   | 'RC1301'
   /** Activation took too long. */
@@ -56,7 +58,13 @@ export type ProblemCode =
   /** Disposing took too long. */
   | 'RC1305'
   /** A class has a constructor parameter that the container cannot inject. */
-  | 'RC1306';
+  | 'RC1306'
+  /** An instance failed to activate, and its next try is not due yet. */
+  | 'RC1307'
+  /** An instance said that it is gone. */
+  | 'RC1308'
+  /** An instance that the application cannot do without failed on start-up. */
+  | 'RC1309';
 
 /** Where a value stands: a file with line and column (from 1), or the name of another source. */
 export interface Place {

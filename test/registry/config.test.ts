@@ -222,7 +222,7 @@ describe('the options of createHost', () => {
     [
       'a slip',
       { confg: 'x' },
-      'unknown option "confg" in options. Did you mean "config"? Known: config, importModule, logger, set.',
+      'unknown option "confg" in options. Did you mean "config"? Known: config, importModule, logger, retry, set, stopMs.',
     ],
     ['a profile', { profile: 'test' }, 'RC1005 profile: not supported by this version'],
     ['a number as configuration', { config: 42 }, 'options.config must be a path or an object, found 42'],

@@ -358,7 +358,8 @@ describe('activation', () => {
     await expect(host.get(SecretStore)).rejects.toMatchObject({
       kind: 'Transient',
       code: 'RC1302',
-      message: 'RC1302 activation of SecretStore#default (adapter acme.vault) did not finish within 10 ms',
+      message:
+        'RC1302 activation of SecretStore#default (adapter acme.vault) did not finish within 10 ms; demanded by the application. Its signal was aborted.',
     });
     expect(space.log).toEqual(['aborted RC1302']);
     while (space.log.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -503,7 +504,8 @@ describe('stopping', () => {
     space.log.length = 0;
     const report = await host.stop();
     expect(space.log).toEqual(['disposed x.objects#default', 'disposed x.queue#default', 'disposed x.storage#default']);
-    expect(report).toEqual({ stopped: ['ObjectStore#default', 'Queue#default', 'Storage#default'], errors: [] });
+    expect(report).toMatchObject({ stopped: ['ObjectStore#default', 'Queue#default', 'Storage#default'], errors: [] });
+    expect(Object.keys(report.tookMs.instances)).toEqual(report.stopped);
     expect(await host.stop()).toBe(report);
   });
 

@@ -1,0 +1,99 @@
+/**
+ * A plan brought to life: an instance for each one planned and a run for each plugin. Nothing is loaded or activated
+ * here. A host has one assembly; while a new configuration is put into effect there is a second one, which shares what
+ * has not changed.
+ */
+import type { Clock } from '../contracts/clock.js';
+import type { AdapterFactory } from '../contracts/plugin.js';
+import { failure } from './ending.js';
+import { Instance, type InstanceHost, type RetryPolicy } from './instance.js';
+import { type LinkedHost, linksOf } from './links.js';
+import { type LoadingHost, PluginRun } from './loading.js';
+import type { Discovery, MissingPlugin, Plugin } from './manifest.js';
+import type { Plan, PlannedInstance } from './plan.js';
+import type { Waiter } from './waits.js';
+
+/** A plan, and what it was made from. */
+export interface Outline {
+  readonly plan: Plan;
+  readonly plugins: readonly Plugin[];
+  readonly missing: readonly MissingPlugin[];
+  readonly warnings: readonly string[];
+}
+
+export function outlineOf(plan: Plan, { plugins, wrappers, missing, warnings }: Discovery): Outline {
+  return { plan, plugins: [...plugins, ...wrappers], missing, warnings: [...warnings, ...plan.warnings] };
+}
+
+/** What an assembly needs of its host. */
+export interface AssemblyHost extends Omit<LoadingHost, 'dependencies'>, LinkedHost {
+  readonly clock: Clock;
+  readonly retry: RetryPolicy;
+  /** Gives the factory of one instance, from the one that its plugin has. */
+  factory(planned: PlannedInstance, load: () => Promise<AdapterFactory>): Promise<AdapterFactory>;
+}
+
+export class Assembly {
+  readonly outline: Outline;
+  readonly instances = new Map<string, Instance>();
+  /** By the plugin's id. */
+  readonly runs = new Map<string, PluginRun>();
+
+  /**
+   * @param previous whose instances and runs are taken over where `keep` has their keys and ids
+   */
+  constructor(
+    outline: Outline,
+    host: AssemblyHost,
+    previous?: {
+      readonly assembly: Assembly;
+      readonly keep: ReadonlySet<string>;
+      readonly keepRuns: ReadonlySet<string>;
+    },
+  ) {
+    this.outline = outline;
+    const loading: LoadingHost = { ...host, dependencies: (plugin) => this.#dependencies(plugin) };
+    for (const plugin of outline.plugins) {
+      const { id } = plugin.manifest;
+      const kept = previous?.keepRuns.has(id) ? previous.assembly.runs.get(id) : undefined;
+      this.runs.set(id, kept ?? new PluginRun(plugin, loading));
+    }
+    const forInstances: InstanceHost = {
+      ...host,
+      factory: (planned, by) => host.factory(planned, () => this.#factory(planned, by)),
+      links: (from, by) => linksOf(from, from.requires, outline.plan, this.instances, by, host),
+      wrap: (instance, planned, context, by) => this.#wrap(instance, planned, context, by),
+      lost: (instance, reason) => this.#tellDependents(instance, reason),
+    };
+    for (const [key, planned] of outline.plan.instances) {
+      const kept = previous?.keep.has(key) ? previous.assembly.instances.get(key) : undefined;
+      this.instances.set(key, kept ?? new Instance(planned, forInstances));
+    }
+  }
+
+  #dependencies({ manifest: { dependsOn = [], optionalDependsOn = [] } }: Plugin): PluginRun[] {
+    return [...dependsOn, ...optionalDependsOn].flatMap((text) => this.runs.get(text.replace(/@.*$/, '')) ?? []);
+  }
+
+  async #factory({ adapter: { plugin, manifest } }: PlannedInstance, by: Waiter): Promise<AdapterFactory> {
+    const run = this.runs.get(plugin.manifest.id) as PluginRun;
+    const factory = (await run.load(by)).adapters[manifest.id];
+    if (typeof factory === 'function') return factory;
+    throw failure(
+      'RC1301',
+      `plugin ${plugin.manifest.id}: its manifest has adapter "${manifest.id}", its module has no factory for it`,
+    );
+  }
+
+  /** The place for a binding's middleware: see {@link InstanceHost.wrap}. */
+  async #wrap(instance: object, ..._: [PlannedInstance, object, Waiter]): Promise<object> {
+    return instance;
+  }
+
+  /** Who holds an instance that is gone cannot be given another; that it serves worse than it should is to be seen. */
+  #tellDependents({ planned: { key } }: Instance, reason: string): void {
+    for (const other of this.instances.values()) {
+      if (other.given.has(key)) other.degrade(`${key}, which it holds, is gone: ${reason}`);
+    }
+  }
+}

@@ -1,0 +1,105 @@
+/** An adapter's ways to other instances: what its manifest requires, as the plan resolved it, and nothing else. */
+import * as check from '../contracts/arguments.js';
+import { type Capability, checked } from '../contracts/capability.js';
+import type { Instances, PluginContext } from '../contracts/plugin.js';
+import { closed, failure } from './ending.js';
+import type { Instance } from './instance.js';
+import { KNOWN_CAPABILITIES, type Plan, type PlannedInstance, type Requirement } from './plan.js';
+import { problemsError } from './problems.js';
+import { Waiter, type WaitGraph } from './waits.js';
+
+/** What links need of the host that made them. */
+export interface LinkedHost {
+  readonly waits: WaitGraph;
+  readonly faces: Faces;
+  /** Whether the host has been stopped. */
+  isStopped(): boolean;
+}
+
+/**
+ * @param requires what may be asked for: what `from` requires, or a middleware that is put around it
+ * @param plan the one that `from` is an instance of
+ * @param instances of that plan, by key
+ * @param activation of `from`, as whose demands they count while it is under way
+ */
+export function linksOf(
+  from: PlannedInstance,
+  requires: readonly Requirement[],
+  plan: Plan,
+  instances: ReadonlyMap<string, Instance>,
+  activation: Waiter,
+  host: LinkedHost,
+): Pick<PluginContext, 'has' | 'get' | 'getAll'> {
+  const who = `${from.key} (adapter ${from.adapter.manifest.id})`;
+  const by = () => (activation.settled ? new Waiter(from.key, host.waits.current) : activation);
+  const acquire = (instance: Instance) => {
+    activation.given.add(instance.planned.key);
+    return instance.acquire(by());
+  };
+  const required = (capability: { readonly name: string }, kinds: readonly string[], name?: string) => {
+    const found = requires.find(
+      (entry) =>
+        entry.capability === capability.name &&
+        kinds.includes(entry.kind) &&
+        (entry.kind === 'many' || (entry.name ?? undefined) === name),
+    );
+    if (found !== undefined) {
+      return { failed: found.failed, instances: found.keys.map((key) => instances.get(key) as Instance) };
+    }
+    const spelled = `${capability.name}${kinds.includes('many') ? '*' : name === undefined ? '' : `#${name}`}`;
+    throw failure(
+      'RC1304',
+      `${who} asked for ${spelled}, which its manifest does not require; add "${spelled}" to "requires"`,
+    );
+  };
+  const refuseStopped = (what: string) => {
+    if (host.isStopped()) throw closed(what);
+  };
+  return {
+    has: (capability, name) => required(checkToken(capability), ['one', 'optional'], name).instances.length > 0,
+    get: async <T extends object>(capability: Capability<T>, name?: string): Promise<T> => {
+      refuseStopped(checkToken(capability).name);
+      const [instance] = required(capability, ['one', 'optional'], name).instances;
+      if (instance === undefined) throw problemsError([plan.explainMissing(capability.name, name)]);
+      return host.faces.of(capability, await acquire(instance));
+    },
+    getAll: async <T extends object>(capability: Capability<T>): Promise<Instances<T>> => {
+      refuseStopped(checkToken(capability).name);
+      const { instances: all, failed: unservable } = required(capability, ['many']);
+      const settled = await Promise.allSettled(
+        all.map(async (instance) => host.faces.of(capability, await acquire(instance))),
+      );
+      const failed: { name: string; error: unknown }[] = [
+        ...unservable.map(({ name, problem }) => ({ name, error: problemsError([problem]) })),
+        ...settled.flatMap((result, i) =>
+          result.status === 'fulfilled' ? [] : [{ name: all[i]?.planned.name ?? '', error: result.reason }],
+        ),
+      ];
+      const active = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+      return Object.assign(active, { failed });
+    },
+  };
+}
+
+/** Instances behind the door of a capability that a plugin brought: only who asks has its token. */
+export class Faces {
+  readonly #faces = new WeakMap<object, object>();
+
+  of<T extends object>(capability: Capability<T>, instance: object): T {
+    if (KNOWN_KEYS.has(capability.key)) return instance as T;
+    let face = this.#faces.get(instance);
+    if (face === undefined) {
+      face = checked(capability, instance as T, { adapter: capability.name });
+      this.#faces.set(instance, face);
+    }
+    return face as T;
+  }
+}
+
+const KNOWN_KEYS: ReadonlySet<symbol> = new Set(KNOWN_CAPABILITIES.map(({ key }) => key));
+
+/** @throws FatalError SchemaViolation for anything but a capability's token, e.g. its name or key */
+export function checkToken<T extends object>(capability: Capability<T>): Capability<T> {
+  if (typeof capability?.key === 'symbol' && typeof capability.id === 'string') return capability;
+  throw check.invalid('capability', 'a capability itself, as in host.get(Queue)', capability);
+}

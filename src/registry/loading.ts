@@ -1,0 +1,162 @@
+/**
+ * One plugin's code: loaded when the first of its adapters is asked for, deactivated when the host stops.
+ *
+ * ```
+ * ready ──> loading ──> loaded ──> stopped   (also from ready, when it was never needed)
+ *   ^          │ failed: nothing is kept, the next demand loads anew
+ *   └──────────┘
+ * ```
+ * What a plugin is before that (disabled, not installed, for another version) the plan says.
+ */
+import { isCoreError } from '../contracts/errors.js';
+import type { Logger, PluginModule } from '../contracts/plugin.js';
+import { isPluginModule } from '../contracts/plugin.js';
+import { boundDispose, closed, DISPOSE_MS, failure, messageOf } from './ending.js';
+import type { Emitter } from './events.js';
+import type { Plugin } from './manifest.js';
+import { Waiter, type WaitGraph } from './waits.js';
+
+export type PluginState = 'ready' | 'loading' | 'loaded' | 'stopped';
+
+const NEXT: Readonly<Record<PluginState, readonly PluginState[]>> = {
+  ready: ['loading', 'stopped'],
+  loading: ['ready', 'loaded', 'stopped'],
+  loaded: ['stopped'],
+  stopped: [],
+};
+
+/** What a loader is given beside the plugin. */
+export interface LoadContext {
+  readonly logger: Logger;
+  /** Aborted when the plugin is stopped: a load under way ends, and so does whatever it started. */
+  readonly signal: AbortSignal;
+  readonly importModule: (url: string) => Promise<unknown>;
+}
+
+/**
+ * Brings a plugin's code up, wherever it is to run, and answers its module: factories by adapter id, and the hooks
+ * `activate` and `deactivate`. {@link importPlugin} answers the plugin's own; a loader that runs the plugin elsewhere
+ * answers one whose factories return stand-ins, ends what it started in `deactivate`, and tells of an instance that is
+ * gone through its context's `report({ status: 'lost', … })`, after which the next demand calls the factory again.
+ */
+export type LoadPlugin = (plugin: Plugin, context: LoadContext) => Promise<PluginModule>;
+
+/** Imports the plugin into this process. */
+export const importPlugin: LoadPlugin = async ({ manifest, mainUrl }, { importModule }) => {
+  let module: unknown;
+  try {
+    module = ((await importModule(mainUrl)) as { default?: unknown }).default;
+  } catch (error) {
+    if (isCoreError(error)) throw error;
+    throw failure('RC1301', `plugin ${manifest.id}: importing ${manifest.main} failed: ${messageOf(error)}`, error);
+  }
+  if (isPluginModule(module)) return module;
+  const message = `plugin ${manifest.id}: the default export of ${manifest.main} is not from definePlugin()`;
+  throw failure('RC1301', message);
+};
+
+/** What a plugin's run needs of its host. */
+export interface LoadingHost {
+  readonly logger: Logger;
+  readonly events: Emitter;
+  readonly waits: WaitGraph;
+  readonly importModule: (url: string) => Promise<unknown>;
+  readonly load: LoadPlugin;
+  /** The plugins that `plugin` depends on and that are there: they are loaded before it. */
+  dependencies(plugin: Plugin): readonly PluginRun[];
+}
+
+export class PluginRun {
+  readonly plugin: Plugin;
+  readonly #host: LoadingHost;
+  readonly #life = new AbortController();
+  #state: PluginState = 'ready';
+  #loading: { readonly promise: Promise<PluginModule>; readonly waiter: Waiter } | null = null;
+  /** How long the import and the plugin's `activate()` took, in milliseconds. */
+  loadMs: number | null = null;
+
+  constructor(plugin: Plugin, host: LoadingHost) {
+    this.plugin = plugin;
+    this.#host = host;
+  }
+
+  get state(): PluginState {
+    return this.#state;
+  }
+
+  /** The module; loaded once, whoever asks. */
+  load(by: Waiter | null): Promise<PluginModule> {
+    if (this.#state === 'stopped') return Promise.reject(closed(`plugin ${this.plugin.manifest.id}`));
+    this.#loading ??= this.#begin(by);
+    try {
+      this.#host.waits.wait(by, this.#loading.waiter);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#loading.promise;
+  }
+
+  /**
+   * Lets the plugin deactivate, if it was loaded; rejects when that fails or takes too long.
+   * @param limitMs the most that it may take, if that is less than what everything has to be disposed of in
+   */
+  async stop(limitMs = DISPOSE_MS): Promise<void> {
+    if (this.#state === 'stopped') return;
+    const who = `plugin ${this.plugin.manifest.id}`;
+    this.#life.abort(closed(who));
+    const loading = this.#loading?.promise.catch(() => null);
+    const deactivating = loading?.then((module) => module?.deactivate?.());
+    try {
+      if (deactivating !== undefined)
+        await boundDispose(deactivating, `deactivating ${who}`, Math.min(limitMs, DISPOSE_MS));
+    } finally {
+      this.#moveTo('stopped');
+    }
+  }
+
+  #begin(by: Waiter | null) {
+    const { waits } = this.#host;
+    const waiter = new Waiter(`plugin ${this.plugin.manifest.id}`, by);
+    this.#moveTo('loading');
+    const promise = waits.run(waiter, () => this.#load(waiter)).finally(() => waits.settle(waiter));
+    promise.then(
+      () => this.#state === 'loading' && this.#moveTo('loaded'),
+      (error) => {
+        // A failure is not kept. (The module system keeps a failed evaluation, though: mending it needs a new process.)
+        if (this.#state !== 'loading') return;
+        this.#loading = null;
+        this.#moveTo('ready', error);
+      },
+    );
+    return { promise, waiter };
+  }
+
+  async #load(waiter: Waiter): Promise<PluginModule> {
+    const { load, logger, importModule } = this.#host;
+    for (const dependency of this.#host.dependencies(this.plugin)) await dependency.load(waiter);
+    const startedAt = performance.now();
+    const module = await load(this.plugin, { logger, importModule, signal: this.#life.signal });
+    try {
+      await module.activate?.();
+    } catch (error) {
+      if (isCoreError(error)) throw error;
+      const { id } = this.plugin.manifest;
+      throw failure('RC1301', `plugin ${id}: its activate() failed: ${messageOf(error)}`, error);
+    }
+    this.loadMs = performance.now() - startedAt;
+    return module;
+  }
+
+  /** The only place the state changes. */
+  #moveTo(to: PluginState, error?: unknown): void {
+    const from = this.#state;
+    if (!NEXT[from].includes(to)) throw new Error(`plugin ${this.plugin.manifest.id} cannot go from ${from} to ${to}`);
+    this.#state = to;
+    this.#host.events.emit('plugin', {
+      plugin: this.plugin.manifest.id,
+      from,
+      to,
+      ...(error !== undefined && { error }),
+    });
+  }
+}

@@ -1,0 +1,284 @@
+/** The host at work: demands, start and stop, and what it says of itself. */
+import * as check from '../contracts/arguments.js';
+import type { Capability } from '../contracts/capability.js';
+import { systemClock } from '../contracts/clock.js';
+import { FatalError } from '../contracts/errors.js';
+import type { Logger } from '../contracts/plugin.js';
+import { Assembly, type AssemblyHost, type Outline } from './assembly.js';
+import {
+  type Container,
+  type ContainerBinding,
+  construct,
+  isTokenInjected,
+  makeContainer,
+  type Newable,
+  resolveKey,
+  unresolved,
+} from './container.js';
+import { closed, messageOf } from './ending.js';
+import { Emitter, EVENT_KINDS, type HostEvents, type HostState, type Unsubscribe } from './events.js';
+import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
+import type { Instance } from './instance.js';
+import { checkToken, Faces } from './links.js';
+import { importPlugin } from './loading.js';
+import { nameOf } from './plan.js';
+import { type Problem, problemsError, showProblem } from './problems.js';
+import {
+  type BindingInfo,
+  bindingInfo,
+  type HostReport,
+  hostReport,
+  instanceReport,
+  type StartReport,
+} from './reports.js';
+import { StopCollector, type StopReport } from './shutdown.js';
+import { Waiter, WaitGraph } from './waits.js';
+
+/** The most that stopping everything may take: as long as Kubernetes waits before it kills. */
+const STOP_MS = 30_000;
+const RETRY = { baseMs: 100, maxMs: 30_000 } as const;
+
+const NEXT: Readonly<Record<HostState, readonly HostState[]>> = {
+  created: ['planned'],
+  planned: ['starting', 'running', 'stopping'],
+  starting: ['running', 'stopping'],
+  running: ['stopping'],
+  stopping: ['stopped'],
+  stopped: [],
+};
+
+export class PluginHost implements Host {
+  readonly container: Container;
+  readonly #logger: Logger;
+  readonly #options: HostOptions;
+  readonly #events: Emitter;
+  readonly #waits = new WaitGraph();
+  readonly #faces = new Faces();
+  #assembly: Assembly;
+  #state: HostState = 'created';
+  #starting: Promise<StartReport> | null = null;
+  #stopping: Promise<StopReport> | null = null;
+
+  constructor(outline: Outline, options: HostOptions & { readonly logger: Logger }, ports: HostPorts) {
+    this.#logger = options.logger;
+    this.#options = options;
+    this.#events = new Emitter(options.logger);
+    const host: AssemblyHost = {
+      logger: options.logger,
+      clock: ports.clock ?? systemClock,
+      events: this.#events,
+      waits: this.#waits,
+      faces: this.#faces,
+      retry: { ...RETRY, ...options.retry },
+      importModule: options.importModule ?? ((url) => import(url)),
+      load: ports.load ?? importPlugin,
+      factory: ports.factory ?? ((_, load) => load()),
+      isStopped: () => this.#stopping !== null,
+    };
+    this.#assembly = new Assembly(outline, host);
+    this.container = makeContainer(containerModules(this.#assembly));
+    this.#moveTo('planned');
+  }
+
+  get warnings(): readonly string[] {
+    return this.#assembly.outline.warnings;
+  }
+
+  async get<T extends object>(capability: Capability<T>, name?: string): Promise<T> {
+    this.#demanded(checkToken(capability).name);
+    if (name !== undefined) check.text('name', name, 1, 64);
+    const found = await resolveKey(this.container, capability.key, name);
+    if (found === null) {
+      throw problemsError([this.#assembly.outline.plan.explainMissing(capability.name, name, capability.id)]);
+    }
+    return this.#faces.of(capability, found);
+  }
+
+  async getAll<T extends object>(capability: Capability<T>): Promise<T[]> {
+    this.#demanded(checkToken(capability).name);
+    return Promise.all(this.#of(capability).map(async (it) => this.#faces.of(capability, await it.acquire())));
+  }
+
+  has<T extends object>(capability: Capability<T>, name?: string): boolean {
+    return this.#of(checkToken(capability)).some(({ planned }) =>
+      name === undefined ? planned.isDefault : planned.name === name,
+    );
+  }
+
+  async make<T>(Class: Newable<T>): Promise<T> {
+    if (typeof Class !== 'function' || Class.prototype === undefined) throw check.invalid('Class', 'a class', Class);
+    this.#demanded(Class.name);
+    const { current } = this.#waits;
+    const waiter = new Waiter(Class.name === '' ? 'a class' : Class.name, current);
+    this.#waits.wait(current, waiter);
+    try {
+      return await this.#waits.run(waiter, () => construct(this.container, Class));
+    } catch (error) {
+      throw this.#notConstructed(Class, error);
+    } finally {
+      this.#waits.settle(waiter);
+    }
+  }
+
+  bindings(): BindingInfo[] {
+    return [...this.#assembly.instances.values()].map(bindingInfo);
+  }
+
+  report(): HostReport {
+    return hostReport(this.#state, this.#stopping === null, this.#assembly);
+  }
+
+  async checkHealth(): Promise<HostReport> {
+    await Promise.all([...this.#assembly.instances.values()].map((instance) => instance.checkHealth()));
+    return this.report();
+  }
+
+  on<K extends keyof HostEvents>(event: K, listener: (event: HostEvents[K]) => void): Unsubscribe {
+    if (typeof listener !== 'function') throw check.invalid('listener', 'a function', listener);
+    const off = this.#events.on(event, listener);
+    if (off === null) throw check.invalid('event', `one of ${EVENT_KINDS.join(', ')}`, event);
+    return off;
+  }
+
+  start(options: StartOptions = {}): Promise<StartReport> {
+    this.#starting ??= this.#start(options);
+    return this.#starting;
+  }
+
+  stop(): Promise<StopReport> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async close(): Promise<void> {
+    const { errors } = await this.stop();
+    if (errors.length > 0) {
+      const message = errors.map(({ instance, error }) => `${instance}: ${messageOf(error)}`).join('; ');
+      throw new AggregateError(
+        errors.map(({ error }) => error),
+        message,
+      );
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #start({ activate = 'onStartup' }: StartOptions): Promise<StartReport> {
+    const startedAt = performance.now();
+    const wanted = this.#wanted(activate);
+    if (this.#stopping !== null) throw closed('start');
+    if (this.#state === 'planned') this.#moveTo('starting');
+    const waiter = new Waiter('host.start()', null);
+    const onStartup = [...this.#assembly.runs.values()].filter(
+      ({ plugin }) => plugin.manifest.activation === 'onStartup',
+    );
+    const settled = await Promise.allSettled([
+      ...wanted.map(async (instance) => instance.acquire(waiter)),
+      ...onStartup.map((run) => run.load(waiter)),
+    ]);
+    const what = [...wanted.map(({ planned }) => planned), ...onStartup.map(({ plugin }) => plugin)];
+    const failures = settled.flatMap((result, i) => {
+      const it = what[i];
+      if (result.status === 'fulfilled' || it === undefined) return [];
+      const [instance, policy] = 'key' in it ? [it.key, it.onFailure] : [`plugin ${it.manifest.id}`, 'continue'];
+      return [{ instance, policy, error: result.reason as unknown }];
+    });
+    const fatal = failures.filter(({ policy }) => policy === 'abort');
+    if (fatal.length > 0) {
+      await this.stop();
+      const lines = fatal.map(({ instance, error }) => `${instance}: ${messageOf(error)}`).join('\n');
+      const message = `start-up failed, and the host was stopped; what it can do without, give "onFailure": "continue":\n${lines}`;
+      throw new FatalError('ConfigInvalid', showProblem({ code: 'RC1309', place: null, message }), {
+        code: 'RC1309',
+        context: { failed: fatal.map(({ instance }) => instance) },
+        cause: fatal.length === 1 ? fatal[0]?.error : new AggregateError(fatal.map(({ error }) => error)),
+      });
+    }
+    if (this.#state === 'starting') this.#moveTo('running');
+    return {
+      started: wanted.filter(({ isUp }) => isUp).map(instanceReport),
+      failed: failures.map(({ instance, error }) => ({ instance, error })),
+      tookMs: performance.now() - startedAt,
+    };
+  }
+
+  #wanted(activate: NonNullable<StartOptions['activate']>): Instance[] {
+    const all = [...this.#assembly.instances.values()];
+    if (activate === 'all') return all;
+    if (activate === 'onStartup') {
+      return all.filter(({ planned }) => planned.adapter.plugin.manifest.activation === 'onStartup');
+    }
+    if (!Array.isArray(activate))
+      throw check.invalid('options.activate', `'onStartup', 'all' or capabilities`, activate);
+    return activate.flatMap((capability) => {
+      const found = this.#of(checkToken(capability));
+      if (found.length > 0) return found;
+      throw problemsError([this.#assembly.outline.plan.explainMissing(capability.name, undefined, capability.id)]);
+    });
+  }
+
+  async #stop(): Promise<StopReport> {
+    this.#moveTo('stopping');
+    const stopping = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
+    await stopping.instances(this.#assembly.instances.values());
+    for (const run of [...this.#assembly.runs.values()].reverse()) {
+      await stopping.attempt(`plugin ${run.plugin.manifest.id}`, () => run.stop(stopping.limitMs()));
+    }
+    this.#moveTo('stopped');
+    return stopping.report();
+  }
+
+  #notConstructed(Class: { readonly name: string }, error: unknown): unknown {
+    const missing = unresolved(error);
+    if (missing === null && !isTokenInjected(error)) return error;
+    const problem: Pick<Problem, 'code' | 'message'> =
+      missing?.id != null
+        ? this.#assembly.outline.plan.explainMissing(nameOf(missing.id), missing.name, missing.id)
+        : {
+            code: 'RC1306',
+            message:
+              missing === null
+                ? 'a parameter is marked with a capability; write its key: @inject(Queue.key)'
+                : messageOf(error),
+          };
+    const text = showProblem({ ...problem, place: null });
+    return new FatalError('ConfigInvalid', `cannot construct ${Class.name}: ${text}`, {
+      code: problem.code,
+      cause: error,
+    });
+  }
+
+  #of({ id }: { readonly id: string }): Instance[] {
+    return [...this.#assembly.instances.values()].filter(({ planned }) => planned.adapter.manifest.provides === id);
+  }
+
+  /** A host that is not started starts with its first demand, without what wants to be there on start-up. */
+  #demanded(what: string): void {
+    if (this.#stopping !== null) throw closed(what);
+    if (this.#state === 'planned') this.#moveTo('running');
+  }
+
+  /** The only place the state changes. */
+  #moveTo(to: HostState): void {
+    const from = this.#state;
+    if (!NEXT[from].includes(to)) throw new FatalError('Internal', `the host cannot go from ${from} to ${to}`);
+    this.#state = to;
+    this.#events.emit('host', { from, to });
+  }
+}
+
+/** The bindings of each plugin. */
+function containerModules({ instances }: Assembly): ContainerBinding[][] {
+  const modules = new Map<string, ContainerBinding[]>();
+  for (const instance of instances.values()) {
+    const { adapter, name, isDefault } = instance.planned;
+    const { id } = adapter.plugin.manifest;
+    const bindings = modules.get(id) ?? [];
+    modules.set(id, bindings);
+    const key = Symbol.for(`rollout-cloud/${adapter.manifest.provides}`);
+    bindings.push({ key, name, isDefault, acquire: () => instance.acquire() });
+  }
+  return [...modules.values()];
+}
