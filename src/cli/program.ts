@@ -34,7 +34,7 @@ export const COMMANDS: readonly { usage: string; summary: string; load(): Promis
   },
   {
     usage: 'objects',
-    summary: 'put, get, stat, list, remove and verify objects',
+    summary: 'put, get, stat, list, remove, verify and collect objects',
     load: () => import('./objects/command.js'),
   },
   {

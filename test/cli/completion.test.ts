@@ -32,7 +32,7 @@ const LINES: [string[], string[]][] = [
   [['o'], ['objects']],
   [
     ['objects', ''],
-    ['get', 'ls', 'put', 'rm', 'stat', 'verify'],
+    ['gc', 'get', 'ls', 'put', 'rm', 'stat', 'verify'],
   ],
   [
     ['queue', 's'],

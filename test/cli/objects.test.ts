@@ -425,3 +425,26 @@ test('--instance names another store; one that is not there is told with those t
   const { code, stderr } = await place.run(['objects', 'ls', '--instance', 'sceond']);
   expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('Did you mean "second"?') });
 });
+
+describe('gc', () => {
+  test('removes what the list does not name, as put prints it; --dry-run tells and removes nothing', async () => {
+    for (const name of ['a', 'b', 'c']) place.write(name, name);
+    const { stdout } = await place.run(['objects', 'put', 'a', 'b', 'c']);
+    const [a, b] = stdout.split('\n');
+    place.write('keep', `# references\n\n${a}\n${b}\r\n`);
+    const gc = (...args: string[]) => place.run(['objects', 'gc', '--grace-ms', '0', ...args]);
+    expect(await gc('--keep-from', 'keep', '--dry-run')).toEqual({
+      code: 0,
+      stdout: '3 objects: 1 would be removed (1 B), 2 kept, 0 too young\n',
+      stderr: '',
+    });
+    const kept = `${a?.slice(0, 64)}\n`;
+    const { stdout: json } = await place.run(['objects', 'gc', '--grace-ms', '0', '--keep-from', '-', '--json'], {
+      input: [Buffer.from(kept)],
+    });
+    expect(JSON.parse(json)).toMatchObject({ scanned: 3, kept: 1, removed: 2, bytesRemoved: 2, dryRun: false });
+    expect((await place.run(['objects', 'ls'])).stdout).toBe(kept);
+    expect((await place.run(['objects', 'gc', '--keep-none'])).stdout).toMatch(/0 removed .* 1 too young/);
+    expect((await gc('--keep-none')).stdout).toMatch(/1 removed/);
+  });
+});

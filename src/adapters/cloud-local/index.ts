@@ -16,6 +16,7 @@ export { LinuxComputeHint, type LinuxComputeHintOptions, MacosComputeHint, openC
 export type { EnvSecretStoreOptions } from './env-secret-store.js';
 export type { InMemQueueOptions } from './in-mem-queue.js';
 export { type Blake3Engine, blake3Engine } from './object-store/blake3.js';
+export type { GcOptions, GcReport } from './object-store/gc.js';
 export type { IoMode } from './object-store/in-place.js';
 export type { Durability } from './object-store/layout.js';
 export type { FsObjectStoreOptions } from './object-store.js';

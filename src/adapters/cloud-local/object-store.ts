@@ -24,6 +24,7 @@ import {
 import { type Blake3, type Blake3Engine, loadBlake3 } from './object-store/blake3.js';
 import { Lanes, Slots } from './object-store/concurrency.js';
 import { Disk, errnoOf, type FileCalls, type OpenFile } from './object-store/disk.js';
+import { collect, type GcOptions, type GcReport } from './object-store/gc.js';
 import type { IoMode } from './object-store/in-place.js';
 import {
   DURABILITIES,
@@ -218,16 +219,34 @@ export class FsObjectStore implements ObjectStore {
     after = '' as ContentId,
     signal,
   }: ListOptions = {}): AsyncGenerator<ContentId, void, void> {
+    for await (const shard of this.#shards(prefix, after)) {
+      signal?.throwIfAborted();
+      for (const name of await this.#names(`${this.root}/${shard.slice(0, 2)}/${shard.slice(2)}`, BLOB_NAME, prefix)) {
+        signal?.throwIfAborted();
+        if (name.startsWith(shard) && name > after) yield name as ContentId;
+      }
+    }
+  }
+
+  /**
+   * Removes the objects that `keep` does not name and that were not put within the grace. Safe beside puts, reads and
+   * deletes, of other processes too; interrupted or killed at any point it has lost nothing.
+   * @throws FatalError SchemaViolation: an option, or an id of `keep`, is not what it should be. Nothing is removed then.
+   */
+  async gc(options: GcOptions): Promise<GcReport> {
+    return collect(
+      { disk: this.#disk, layout: this.#layout, publisher: this.#publisher, shards: () => this.#shards() },
+      options,
+    );
+  }
+
+  /** The first four characters of the ids in each shard that may hold ids from `after` on, in order. */
+  async *#shards(prefix = '', after = ''): AsyncGenerator<string, void, void> {
     for (const outer of await this.#names(this.root, SHARD_NAME, prefix.slice(0, 2))) {
       if (outer < after.slice(0, 2)) continue;
       for (const inner of await this.#names(`${this.root}/${outer}`, SHARD_NAME, prefix.slice(2, 4))) {
-        signal?.throwIfAborted();
         const shard = `${outer}${inner}`;
-        if (shard < after.slice(0, 4)) continue;
-        for (const name of await this.#names(`${this.root}/${outer}/${inner}`, BLOB_NAME, prefix)) {
-          signal?.throwIfAborted();
-          if (name.startsWith(shard) && name > after) yield name as ContentId;
-        }
+        if (shard >= after.slice(0, 4)) yield shard;
       }
     }
   }

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { examples } from '../arguments.js';
 import type { Cli } from '../io.js';
+import { defineGc } from './gc.js';
 import { defineGet } from './get.js';
 import { defineLs } from './ls.js';
 import { definePut } from './put.js';
@@ -10,7 +11,7 @@ import { defineStat } from './stat.js';
 import { defineVerify } from './verify.js';
 
 export function define(command: Command, cli: Cli): void {
-  for (const subcommand of [definePut, defineGet, defineStat, defineLs, defineRm, defineVerify])
+  for (const subcommand of [definePut, defineGet, defineStat, defineLs, defineRm, defineVerify, defineGc])
     subcommand(command, cli);
   examples(
     command.helpCommand(false),

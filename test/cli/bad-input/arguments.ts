@@ -20,6 +20,7 @@ const COMMANDS = [
   'objects ls',
   `objects rm ${NEVER_STORED}`,
   'objects verify',
+  'objects gc',
   'queue send',
   'queue receive',
   'queue stats',
@@ -31,6 +32,7 @@ const COMMANDS = [
 ].map((line) => line.split(' '));
 
 const NUMBERS = [
+  ['objects', 'gc', '--keep-none', '--grace-ms'],
   ['queue', 'send', '--text', 'x', '--delay-ms'],
   ['queue', 'receive', '--lease-ms'],
   ['queue', 'receive', '--max'],
@@ -64,5 +66,18 @@ export const ARGUMENTS: Row[] = [
   wrong(['queue', 'send', 'x', '--text', 'y'], /give a file or --text, not both/, false),
   wrong(['queue', 'send', '--lines', '--key', 'y'], /--key is for one item/, false),
   wrong(['objects', 'put', '-', '-'], /standard input \(-\) can be stored once/, false),
+  wrong(['objects', 'gc'], /say what to keep: --keep-from <file>, or --keep-none/, false),
+  wrong(['objects', 'gc', '--keep-none', '--keep-from', 'x'], /say what to keep/, false),
+  wrong(['objects', 'gc', '--keep-from', 'nowhere'], /cannot read "nowhere": there is no such file/, false),
+  wrong(
+    ['objects', 'gc', '--keep-from', '/dev/null'],
+    /"\/dev\/null" names nothing to keep; nothing was removed/,
+    false,
+  ),
+  wrong(
+    ['objects', 'gc', '--keep-from', 'plugins.json'],
+    /"plugins\.json", line 1: "\{" is not an object's id; nothing was removed/,
+    false,
+  ),
   wrong(['tour', 'nowhere'], /cannot tour "nowhere": there is no such folder/, false),
 ];

@@ -60,15 +60,18 @@ function lowerError({ root, manifest }: Layout, durability: Durability, level: D
   );
 }
 
-async function sweepDrafts(disk: Disk, layout: Layout): Promise<void> {
+/** Removes the drafts that crashed puts left. Returns how many. */
+export async function sweepDrafts(disk: Disk, layout: Layout): Promise<number> {
+  let swept = 0;
   const oldestMs = Date.now() - DRAFT_AGE_MAX_MS;
   for (const name of (await disk.names(layout.tmp)).slice(0, DRAFTS_SWEPT_MAX)) {
     const path = `${layout.tmp}/${name}`;
     try {
       const stats = await disk.stat(path);
-      if (stats?.isFile() && stats.mtimeMs < oldestMs) await disk.unlink(path);
+      if (stats?.isFile() && stats.mtimeMs < oldestMs && (await disk.unlink(path))) swept += 1;
     } catch {
-      // Another user's draft, or one just swept by another process. It is harmless, the open goes on.
+      // Another user's draft. It is harmless, the open goes on.
     }
   }
+  return swept;
 }
