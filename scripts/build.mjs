@@ -16,6 +16,8 @@ const src = join(root, 'src');
 const dist = join(root, 'dist');
 /** Written last, so that an interrupted build is not taken for a finished one. */
 const stamp = join(dist, 'THIRD-PARTY-NOTICES.txt');
+/** Modules that are started as processes of their own, beside the program; nothing imports them. */
+const CHILDREN = ['adapters/gpu-nvml/nvml-child.ts'];
 const BUNDLED = /^(inversify|@inversifyjs\/.*|reflect-metadata)$/;
 
 const filesIn = (folder) =>
@@ -45,7 +47,7 @@ async function buildAll() {
   const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const external = Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => !BUNDLED.test(name));
   const { metafile } = await build({
-    entryPoints: [...modules, join(src, 'cli/main.ts')],
+    entryPoints: [...modules, ...['cli/main.ts', ...CHILDREN].map((file) => join(src, file))],
     outdir: dist,
     outbase: src,
     chunkNames: 'chunks/[name]-[hash]',

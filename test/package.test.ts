@@ -8,9 +8,11 @@ import { DECLARED, InstalledPackage, PACKAGE, ROOT } from './package/installed.j
 import { reach } from './package/modules.js';
 
 /** What users may import. */
-const ENTRIES = ['.', './contracts', './testing', './adapters/cloud-local'];
+const ENTRIES = ['.', './contracts', './testing', './adapters/cloud-local', './adapters/gpu-nvml'];
 const MODULES = ENTRIES.map((entry) => posix.join('dist', entry, 'index.js'));
+/** What is started as a process of its own. */
 const PROGRAMS = Object.values(PACKAGE.bin);
+const CHILDREN = ['dist/adapters/gpu-nvml/nvml-child.js'];
 
 let app: InstalledPackage;
 
@@ -39,7 +41,7 @@ describe('what is in it', () => {
   });
 
   test('every module is an entry or imported from one, and so is every declaration', () => {
-    const modules = reach(app.root, [...MODULES, ...PROGRAMS], 'all').files;
+    const modules = reach(app.root, [...MODULES, ...PROGRAMS, ...CHILDREN], 'all').files;
     expect(paths().filter((path) => path.endsWith('.js'))).toEqual(modules);
     const entries = MODULES.map((file) => file.replace(/\.js$/, '.d.ts'));
     expect(paths().filter((path) => path.endsWith('.d.ts'))).toEqual(reach(app.root, entries, 'all').files);

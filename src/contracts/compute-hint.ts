@@ -8,26 +8,37 @@ import * as check from './arguments.js';
 import { capability } from './capability.js';
 import { isCoreError } from './errors.js';
 
+/** One GPU. Beside each field, the call of NVIDIA's NVML that the adapter `nvml` has it from. */
 export interface GpuInfo {
   /** Who made it, lower case: `nvidia`, `amd`, … */
   readonly vendor: string;
+  /** As the maker names it, e.g. `NVIDIA H100 80GB HBM3`. nvmlDeviceGetName. */
   readonly model: string;
-  /** Memory in total, MiB; 0 where it has none of its own, or the driver does not tell. */
+  /**
+   * Memory in total, MiB; 0 where it has none of its own, or the driver does not tell. nvmlDeviceGetMemoryInfo_v2, else
+   * nvmlDeviceGetMemoryInfo, `total`.
+   */
   readonly memoryMib: number;
   /** The enumerator's source that told of it, e.g. `nvml`. */
   readonly source: string;
-  /** As the driver numbers it. */
+  /** As the driver numbers it: the index of nvmlDeviceGetHandleByIndex. */
   readonly index?: number | null;
-  /** The driver's stable id; what duplicates are told by. */
+  /** The driver's stable id; what duplicates are told by. nvmlDeviceGetUUID. */
   readonly uuid?: string | null;
-  /** `domain:bus:device.function`; what duplicates are told by where there is no uuid. */
+  /** `domain:bus:device.function`; what duplicates are told by where there is no uuid. nvmlDeviceGetPciInfo, `busId`. */
   readonly pciBusId?: string | null;
+  /** MiB. The same call as `memoryMib`, `used`; version 2 leaves out what the driver keeps for itself, 1 does not. */
   readonly memoryUsedMib?: number | null;
-  /** Share of the last sample period in which a kernel ran, 0 to 1. */
+  /**
+   * Share of the last sample period in which a kernel ran, 0 to 1. Not occupancy: one tiny kernel reads as busy.
+   * nvmlDeviceGetUtilizationRates, `gpu` (percent) / 100; `null` for a GPU in MIG mode.
+   */
   readonly utilization?: number | null;
+  /** Of the die, °C. nvmlDeviceGetTemperature, sensor NVML_TEMPERATURE_GPU. */
   readonly temperatureC?: number | null;
-  /** E.g. `9.0`. */
+  /** E.g. `9.0`. nvmlDeviceGetCudaComputeCapability. */
   readonly computeCapability?: string | null;
+  /** Whether it is partitioned (Multi-Instance GPU) now. nvmlDeviceGetMigMode, `currentMode`; `null`: it cannot be. */
   readonly migMode?: boolean | null;
 }
 
@@ -47,6 +58,8 @@ export interface GpuSource {
   /** Why it told of none; `null` when it told of one, new or not. */
   readonly reason: string | null;
   readonly driverVersion: string | null;
+  /** As {@link GpuEnumeration.warnings}. */
+  readonly warnings: readonly string[];
 }
 
 export interface ComputeInventory {
@@ -96,7 +109,10 @@ export interface GpuEnumeration {
   readonly source: string;
   /** Why `gpus` is empty, e.g. `libnvidia-ml.so.1 not found`; `null` when it is not. */
   readonly reason: string | null;
+  /** Of the host's GPU driver. nvmlSystemGetDriverVersion. */
   readonly driverVersion: string | null;
+  /** About GPUs that are left out, e.g. `GPU 1: GPU is lost (15)`. Default: none. */
+  readonly warnings?: readonly string[];
 }
 
 export interface EnumerateOptions {

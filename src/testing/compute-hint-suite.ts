@@ -50,7 +50,8 @@ defineSuite(ComputeHint, () => ({
 
   'gpuSources tell of each enumerator, and count every GPU once': async ({ open }) => {
     const { gpus, gpuSources } = await (await open()).inventory();
-    for (const { source, gpus: count, reason, driverVersion } of gpuSources) {
+    for (const { source, gpus: count, reason, driverVersion, warnings } of gpuSources) {
+      for (const warning of warnings) isText('a warning of a GPU source', warning);
       for (const [name, value] of Object.entries({ source, reason, driverVersion })) {
         if (value !== null) isText(`${name} of a GPU source`, value);
       }

@@ -13,9 +13,10 @@ defineSuite(GpuEnumerator, () => ({
     isReasonOfEmptiness('reason', reason, gpus);
   },
 
-  'the source is named, the driver version is text or null': async ({ open }) => {
-    const { source, driverVersion } = await (await open()).enumerate();
+  'the source is named, the driver version is text or null, warnings are text': async ({ open }) => {
+    const { source, driverVersion, warnings = [] } = await (await open()).enumerate();
     isText('source', source);
+    for (const warning of warnings) isText('a warning', warning);
     if (driverVersion !== null) isText('driverVersion', driverVersion);
   },
 

@@ -34,8 +34,8 @@ const INVENTORY: ComputeInventory = {
   instanceType: null,
   gpuReason: null,
   gpuSources: [
-    { source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54' },
-    { source: 'none', gpus: 0, reason: 'no driver', driverVersion: null },
+    { source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54', warnings: [] },
+    { source: 'none', gpus: 0, reason: 'no driver', driverVersion: null, warnings: ['GPU 1: lost'] },
   ],
   cpuLimit: 8,
   memoryLimitMib: 0,
@@ -71,7 +71,7 @@ describe('the suite of ComputeHint', () => {
   const TEXTS = 'texts are text, and null rather than empty where nothing tells them';
   const NUMA = 'NUMA nodes have distinct ids, CPU numbers, and memory or null';
   const SOURCES = 'gpuSources tell of each enumerator, and count every GPU once';
-  const SOURCE = { source: 'nvml', gpus: 2, reason: null, driverVersion: null };
+  const SOURCE = { source: 'nvml', gpus: 2, reason: null, driverVersion: null, warnings: [] };
   const LIMITS = 'limits are null or within the machine';
 
   test.each<[string, object, string]>([
@@ -92,6 +92,7 @@ describe('the suite of ComputeHint', () => {
     ['a GPU twice', { gpus: [GPU, GPU] }, GPUS],
     ['a GPU of no source', { gpuSources: [] }, SOURCES],
     ['a source without a name', { gpuSources: [{ ...SOURCE, source: '' }] }, SOURCES],
+    ['a source with an empty warning', { gpuSources: [{ ...SOURCE, warnings: [''] }] }, SOURCES],
     ['a source of GPUs that says why there are none', { gpuSources: [{ ...SOURCE, reason: 'x' }] }, SOURCES],
     ['a GPU vendor in capitals', { gpus: [{ ...GPU, vendor: 'NVIDIA' }, AMD] }, GPUS],
     ['a GPU without a source', { gpus: [{ ...GPU, source: '' }, AMD] }, GPUS],
@@ -126,6 +127,7 @@ describe('the suite of ComputeHint', () => {
 });
 
 describe('the suite of GpuEnumerator', () => {
+  const NAMED = 'the source is named, the driver version is text or null, warnings are text';
   const FOUND: GpuEnumeration = { gpus: [GPU], source: 'nvml', reason: null, driverVersion: '550.54' };
   const of = (answer: object) =>
     failures(GpuEnumerator, async () => ({ enumerate: async () => ({ ...FOUND, ...answer }) as GpuEnumeration }));
@@ -146,13 +148,10 @@ describe('the suite of GpuEnumerator', () => {
       { reason: 'x' },
       'enumerate answers well-formed GPUs, and a reason exactly when there is none',
     ],
-    ['no source', { source: '' }, 'the source is named, the driver version is text or null'],
-    ['an empty driver version', { driverVersion: '' }, 'the source is named, the driver version is text or null'],
-    [
-      'a driver version that is left out',
-      { driverVersion: undefined },
-      'the source is named, the driver version is text or null',
-    ],
+    ['no source', { source: '' }, NAMED],
+    ['an empty driver version', { driverVersion: '' }, NAMED],
+    ['a driver version that is left out', { driverVersion: undefined }, NAMED],
+    ['an empty warning', { warnings: [''] }, NAMED],
     ['what JSON loses', { handle: 1n }, 'the answer is plain data: it survives JSON'],
   ])('tells %s', async (_, answer, name) => {
     expect(await of(answer)).toContain(name);

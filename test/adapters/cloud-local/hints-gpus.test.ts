@@ -88,18 +88,24 @@ describe('each source is reported', () => {
         finding(gpu({ uuid: 'GPU-1' }), gpu({ uuid: 'GPU-2' })),
         finding(gpu({ uuid: 'GPU-2' }), gpu({ uuid: 'GPU-3' })),
         finding(gpu({ uuid: 'GPU-1' })),
-        without('no driver'),
+        answering({ ...(await without('no driver').enumerate()), warnings: ['GPU 1: lost'] }),
         failing(new Error('broken')),
       ],
       { failed },
     );
     expect(await sourcesOf(enumerators)).toEqual([
-      { source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54' },
-      { source: 'nvml', gpus: 1, reason: null, driverVersion: '550.54' },
-      { source: 'nvml', gpus: 0, reason: null, driverVersion: '550.54' },
-      { source: 'none', gpus: 0, reason: 'no driver', driverVersion: null },
-      { source: null, gpus: 0, reason: 'a GpuEnumerator failed: broken', driverVersion: null },
-      { source: null, gpus: 0, reason: 'GpuEnumerator#vendor could not be activated: no koffi', driverVersion: null },
+      { source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54', warnings: [] },
+      { source: 'nvml', gpus: 1, reason: null, driverVersion: '550.54', warnings: [] },
+      { source: 'nvml', gpus: 0, reason: null, driverVersion: '550.54', warnings: [] },
+      { source: 'none', gpus: 0, reason: 'no driver', driverVersion: null, warnings: ['GPU 1: lost'] },
+      { source: null, gpus: 0, reason: 'a GpuEnumerator failed: broken', driverVersion: null, warnings: [] },
+      {
+        source: null,
+        gpus: 0,
+        reason: 'GpuEnumerator#vendor could not be activated: no koffi',
+        driverVersion: null,
+        warnings: [],
+      },
     ]);
   });
 

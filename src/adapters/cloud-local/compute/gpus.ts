@@ -61,7 +61,7 @@ async function ask(enumerator: GpuEnumerator, timeoutMs: number, options: Enumer
 }
 
 async function enumerate(enumerator: GpuEnumerator, options: EnumerateOptions): Promise<Answer> {
-  const { gpus, source, reason, driverVersion = null } = await enumerator.enumerate(options);
+  const { gpus, source, reason, driverVersion = null, warnings = [] } = await enumerator.enumerate(options);
   // A copy, and the reading of every key here, so that a plugin's nonsense fails within `ask`.
   const copies = gpus.map((gpu) => ({ ...gpu }));
   return {
@@ -69,11 +69,12 @@ async function enumerate(enumerator: GpuEnumerator, options: EnumerateOptions): 
     source,
     reason: copies.length > 0 ? null : (reason ?? `${source} found no GPU`),
     driverVersion,
+    warnings: [...warnings],
   };
 }
 
 function unanswered(reason: string): GpuSource {
-  return { source: null, gpus: 0, reason, driverVersion: null };
+  return { source: null, gpus: 0, reason, driverVersion: null, warnings: [] };
 }
 
 /** By uuid where both have one: the instances of a partitioned GPU (MIG) share its PCI address. */

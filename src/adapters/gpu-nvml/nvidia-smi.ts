@@ -1,0 +1,67 @@
+/**
+ * The output of nvidia-smi, the second source: it needs no koffi, and finds the driver where the loader does not.
+ * @see `nvidia-smi --help-query-gpu` for the fields and their units
+ */
+import type { GpuInfo } from '../../contracts/compute-hint.js';
+import type { ChildAnswer } from './sources.js';
+
+/** Every version in use knows these. */
+const OLD_FIELDS = ['index', 'uuid', 'pci.bus_id', 'name', 'memory.total', 'memory.used', 'utilization.gpu'] as const;
+const FIELDS = [...OLD_FIELDS, 'temperature.gpu', 'driver_version', 'mig.mode.current', 'compute_cap'] as const;
+
+type Field = (typeof FIELDS)[number];
+
+/** The queries in the order in which they are tried: a version refuses all of a query for one field that it lacks. */
+export const QUERIES: readonly (readonly Field[])[] = [FIELDS, [...OLD_FIELDS, 'temperature.gpu', 'driver_version']];
+
+export function argumentsFor(fields: readonly Field[]): string[] {
+  return [`--query-gpu=${fields.join(',')}`, '--format=csv,noheader,nounits'];
+}
+
+/** Reads `--format=csv,noheader,nounits`: a line for each GPU; what is no such line is a complaint about one. */
+export function parse(output: string, fields: readonly Field[]): ChildAnswer {
+  const gpus: GpuInfo[] = [];
+  const warnings: string[] = [];
+  let driverVersion: string | null = null;
+  for (const line of output.split('\n').map((raw) => raw.trim())) {
+    if (line === '') continue;
+    const values = line.split(', ');
+    // `[N/A]`, `[Not Supported]`, `[GPU is lost]`, `[Unknown Error]`
+    const value = (field: Field) => {
+      const text = values[fields.indexOf(field)]?.trim() ?? '';
+      return text === '' || text.startsWith('[') || text === 'N/A' ? null : text;
+    };
+    const index = number(value('index'));
+    const model = value('name');
+    if (values.length !== fields.length || index === null || model === null) {
+      warnings.push(`nvidia-smi: ${line.slice(0, LINE_CHARS_MAX)}`);
+      continue;
+    }
+    const [memoryMib, usedMib] = [number(value('memory.total')), number(value('memory.used'))];
+    const percent = number(value('utilization.gpu'));
+    const mig = value('mig.mode.current');
+    driverVersion ??= value('driver_version');
+    gpus.push({
+      vendor: 'nvidia',
+      model,
+      memoryMib: memoryMib ?? 0,
+      source: 'nvidia-smi',
+      index,
+      uuid: value('uuid'),
+      pciBusId: value('pci.bus_id'),
+      memoryUsedMib: usedMib === null || memoryMib === null ? null : Math.min(usedMib, memoryMib),
+      utilization: percent === null ? null : Math.min(1, percent / 100),
+      temperatureC: number(value('temperature.gpu')),
+      computeCapability: value('compute_cap'),
+      migMode: mig === null ? null : mig === 'Enabled',
+    });
+  }
+  const reason = gpus.length > 0 ? null : warnings.join('; ') || 'nvidia-smi lists no GPU';
+  return { gpus, driverVersion, reason, warnings };
+}
+
+const LINE_CHARS_MAX = 200;
+
+function number(text: string | null): number | null {
+  return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null;
+}
