@@ -1,11 +1,13 @@
 /** The plugin host. It knows the contracts, and adapters only by what plugins.json and their manifests say. */
 import type { Host, HostOptions } from './host.js';
 
+export type { Timings } from './activation.js';
+
 export type { BindingEntry, HostConfig, InstancesEntry, PluginEntry, UseEntry } from './config.js';
 export type { Newable } from './container.js';
 export type { HostEvents, HostState, InstanceEvent, PluginEvent, Unsubscribe } from './events.js';
 export type { Host, HostOptions, StartOptions } from './host.js';
-export type { InstanceState, RetryPolicy, Timings } from './instance.js';
+export type { InstanceState, RetryPolicy } from './instance.js';
 export type { PluginState } from './loading.js';
 export { VERSION } from './own-package.js';
 export type { Place, Problem, ProblemCode } from './problems.js';

@@ -11,24 +11,12 @@
  * Activation happens once: whoever asks meanwhile joins it. A factory that answers after its time is up has its result
  * disposed. A demand before `retryAt` is refused at once with the last cause.
  */
-import { checked } from '../contracts/capability.js';
-import type { Clock } from '../contracts/clock.js';
 import { FatalError, isCoreError, RecoverableError } from '../contracts/errors.js';
-import type { AdapterFactory, Health, Lifecycle, Logger, PluginContext } from '../contracts/plugin.js';
-import {
-  abortable,
-  boundDispose,
-  closed,
-  DISPOSE_MS,
-  disposeAll,
-  disposeInstance,
-  failure,
-  messageOf,
-  type Owned,
-  withTimeout,
-} from './ending.js';
+import type { Health, Lifecycle, PluginContext } from '../contracts/plugin.js';
+import { type ActivationHost, activate, healthOf, Made, shown, type Timings } from './activation.js';
+import { abortable, boundDispose, closed, DISPOSE_MS, failure, messageOf, withTimeout } from './ending.js';
 import type { Emitter } from './events.js';
-import { KNOWN_CAPABILITIES, type PlannedInstance } from './plan.js';
+import type { PlannedInstance } from './plan.js';
 import { showProblem } from './problems.js';
 import { chainOf, Waiter, type WaitGraph } from './waits.js';
 
@@ -58,6 +46,15 @@ const ACTIVATE_MS = 10_000;
 /** How long an instance may take to say how it is. */
 const HEALTH_MS = 5_000;
 
+/** What an instance needs of its host. */
+export interface InstanceHost extends ActivationHost {
+  readonly events: Emitter;
+  readonly waits: WaitGraph;
+  readonly retry: RetryPolicy;
+  /** Called after an instance was lost: those that hold it should be told. */
+  lost(instance: Instance, reason: string): void;
+}
+
 let activations = 0;
 
 /** When a failed instance is tried again: see {@link retryDelayMs}. */
@@ -77,51 +74,12 @@ export function retryDelayMs(attempts: number, { baseMs, maxMs }: RetryPolicy, e
   return hint?.kind === 'after' ? Math.max(backoffMs, hint.delayMs) : backoffMs;
 }
 
-/** What an instance needs of its host. */
-export interface InstanceHost {
-  readonly logger: Logger;
-  readonly clock: Clock;
-  readonly events: Emitter;
-  readonly waits: WaitGraph;
-  readonly retry: RetryPolicy;
-  /** Imports the plugin if that has not happened, and gives the adapter's factory. */
-  factory(planned: PlannedInstance, by: Waiter): Promise<AdapterFactory>;
-  /** The context's ways to other instances. */
-  links(planned: PlannedInstance, by: Waiter): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
-  /**
-   * Puts the binding's middleware round an instance that stands behind its contract's door; the result is what callers
-   * get. What a wrapper has to be rid of it hands to `context.own`: that is released before the instance is disposed.
-   */
-  wrap(instance: object, planned: PlannedInstance, context: PluginContext, by: Waiter): Promise<object>;
-  /** Called after an instance was lost: those that hold it should be told. */
-  lost(instance: Instance, reason: string): void;
-}
-
-/** Milliseconds that the parts of the last activation took. */
-export interface Timings {
-  /** Waiting for the plugin's code, which is loaded by the first to need it. */
-  readonly loadMs: number;
-  /** The factory, and with it the instances it asked for, where they were not active. */
-  readonly factoryMs: number;
-  readonly healthMs: number;
-}
-
 export interface Failure {
   /** Failures in a row. */
   readonly attempts: number;
   readonly error: unknown;
   /** Milliseconds since 1970. */
   readonly retryAtMs: number;
-}
-
-/** What an activation has made so far, in the order in which it was made. */
-interface Made {
-  /** By the factory's context: released after the instance is disposed. */
-  readonly owned: Owned[];
-  /** As the factory answered it. */
-  instance: object | null;
-  /** By middleware: released before the instance is disposed. */
-  readonly outer: Owned[];
 }
 
 interface Activation {
@@ -211,7 +169,7 @@ export class Instance {
     const delayMs = retryAtMs - Date.now();
     if (delayMs <= 0) return;
     const times = attempts === 1 ? 'once' : `${attempts} times in a row`;
-    const message = `${this.#shown()} failed ${times} and is tried again on a demand after ${new Date(retryAtMs).toISOString()}, in ${delayMs} ms. The last cause: ${messageOf(error)}`;
+    const message = `${shown(this.planned)} failed ${times} and is tried again on a demand after ${new Date(retryAtMs).toISOString()}, in ${delayMs} ms. The last cause: ${messageOf(error)}`;
     throw new RecoverableError('Transient', showProblem({ code: 'RC1307', place: null, message }), {
       code: 'RC1307',
       retry: { kind: 'after', delayMs },
@@ -223,7 +181,7 @@ export class Instance {
   async #activate(abort: AbortController, waiter: Waiter): Promise<object> {
     const { waits } = this.#host;
     const timeoutMs = this.planned.adapter.manifest.timeouts?.activateMs ?? ACTIVATE_MS;
-    const made: Made = { owned: [], instance: null, outer: [] };
+    const made = new Made();
     const making = waits.run(waiter, () => this.#make(made, abort, waiter));
     let settled = false;
     const settle = () => {
@@ -231,12 +189,13 @@ export class Instance {
     };
     making.then(settle, settle);
     try {
-      const { active, health } = await withTimeout(abortable(making, abort.signal), timeoutMs, () =>
+      const { active, health, timings } = await withTimeout(abortable(making, abort.signal), timeoutMs, () =>
         failure(
           'RC1302',
-          `activation of ${this.#shown()} did not finish within ${timeoutMs} ms; demanded by ${chainOf(waiter.by)}. Its signal was aborted.`,
+          `activation of ${shown(this.planned)} did not finish within ${timeoutMs} ms; demanded by ${chainOf(waiter.by)}. Its signal was aborted.`,
         ),
       );
+      this.timings = timings;
       this.#made = made;
       this.#active = active;
       this.#life = abort;
@@ -264,66 +223,10 @@ export class Instance {
     }
   }
 
-  async #make(
-    made: Made,
-    abort: AbortController,
-    waiter: Waiter,
-  ): Promise<{ active: object; health: Health | undefined }> {
-    const { planned } = this;
-    const { signal } = abort;
+  async #make(made: Made, abort: AbortController, by: Waiter) {
     await this.#leaving;
-    const startedAt = performance.now();
-    const factory = await this.#host.factory(planned, waiter);
-    const loadedAt = performance.now();
-    const context: PluginContext = {
-      id: planned.adapter.manifest.id,
-      name: planned.name,
-      config: structuredClone(planned.config),
-      signal,
-      logger: this.#host.logger,
-      clock: this.#host.clock,
-      ...this.#host.links(planned, waiter),
-      own: (resource, dispose) => {
-        made.owned.push({ dispose: () => dispose(resource) });
-        return resource;
-      },
-      report: (health) => this.#reported(health, abort),
-    };
-    let answer: unknown;
-    try {
-      signal.throwIfAborted();
-      answer = await factory(context);
-    } catch (error) {
-      if (isCoreError(error)) throw error;
-      throw failure('RC1303', `activation of ${this.#shown()} failed: ${messageOf(error)}`, error);
-    }
-    if (typeof answer !== 'object' || answer === null) {
-      const found = answer === null ? 'null' : typeof answer;
-      throw failure('RC1303', `the factory of ${this.#shown()} answered ${found}, not an object`);
-    }
-    made.instance = answer;
-    // A late answer goes no further: what was made is let go of.
-    signal.throwIfAborted();
-    const active = await this.#host.wrap(
-      this.#behindDoor(answer),
-      planned,
-      {
-        ...context,
-        own: (resource, dispose) => {
-          made.outer.push({ dispose: () => dispose(resource) });
-          return resource;
-        },
-      },
-      waiter,
-    );
-    const madeAt = performance.now();
-    const health = await this.#ask(answer, signal);
-    this.timings = {
-      loadMs: loadedAt - startedAt,
-      factoryMs: madeAt - loadedAt,
-      healthMs: performance.now() - madeAt,
-    };
-    return { active, health };
+    const report: PluginContext['report'] = (health) => this.#reported(health, abort);
+    return activate(this.planned, this.#host, made, { signal: abort.signal, by, report });
   }
 
   /** Asks how it is, and moves it between active and degraded. `null` where it is not active. */
@@ -334,7 +237,7 @@ export class Instance {
     let health: Health;
     try {
       health = (await withTimeout(
-        this.#ask(instance, timeout),
+        healthOf(this.planned, instance, timeout),
         HEALTH_MS,
         () => new Error(`it did not say within ${HEALTH_MS} ms how it is`),
       )) ?? { status: 'ok' };
@@ -347,22 +250,10 @@ export class Instance {
     return health;
   }
 
-  async #ask(instance: object, signal: AbortSignal): Promise<Health | undefined> {
-    const { health } = instance as Lifecycle;
-    if (typeof health !== 'function') return undefined;
-    const answer: unknown = await health.call(instance, signal);
-    if (answer === undefined) return undefined;
-    const { status, reason } = (answer ?? {}) as Partial<Health>;
-    if ((status === 'ok' || status === 'degraded') && (reason === undefined || typeof reason === 'string')) {
-      return answer as Health;
-    }
-    throw failure('RC1303', `health() of ${this.#shown()} answered neither { status: 'ok' } nor 'degraded'`);
-  }
-
   /** What was reported by the instance itself; by one that is no more, it is nothing. */
   #reported(report: Parameters<PluginContext['report']>[0], abort: AbortController): void {
     if (report.status === 'lost') {
-      const error = failure('RC1308', `${this.#shown()} is gone: ${report.reason}`, report.error);
+      const error = failure('RC1308', `${shown(this.planned)} is gone: ${report.reason}`, report.error);
       if (this.#life === abort) this.#lose(error, report.reason);
       else abort.abort(error);
     } else if (this.#life === abort) this.#setHealth(report);
@@ -386,7 +277,7 @@ export class Instance {
     if (this.#state === 'active' && reason !== null) {
       this.reason = reason;
       this.#moveTo('degraded', { reason });
-      this.#host.logger.warn(`${this.#shown()} is degraded: ${reason}`);
+      this.#host.logger.warn(`${shown(this.planned)} is degraded: ${reason}`);
     } else if (this.#state === 'degraded' && reason === null) {
       this.reason = null;
       this.#moveTo('active');
@@ -422,7 +313,7 @@ export class Instance {
     const made = this.#made;
     if (this.#active === null || made === null) {
       if (this.#state === 'planned' || this.#state === 'failed') this.#moveTo('stopped');
-      if (leaving !== null) await boundDispose(leaving, `ending the activation of ${this.#shown()}`, boundMs());
+      if (leaving !== null) await boundDispose(leaving, `ending the activation of ${shown(this.planned)}`, boundMs());
       return;
     }
     const life = this.#life;
@@ -438,7 +329,7 @@ export class Instance {
     life?.abort(reason);
     this.#moveTo('disposing');
     try {
-      await boundDispose(this.#dispose(made), `disposing ${this.#shown()}`, boundMs());
+      await boundDispose(made.dispose(), `disposing ${shown(this.planned)}`, boundMs());
     } catch (error) {
       if (drained === undefined) throw error;
       throw new AggregateError([drained, error], `${messageOf(drained)}; ${messageOf(error)}`);
@@ -452,7 +343,7 @@ export class Instance {
     const { drain } = instance as Lifecycle;
     if (typeof drain !== 'function') return;
     const abort = new AbortController();
-    const late = () => failure('RC1305', `draining ${this.#shown()} did not finish within ${boundMs} ms`);
+    const late = () => failure('RC1305', `draining ${shown(this.planned)} did not finish within ${boundMs} ms`);
     try {
       await withTimeout((async () => drain.call(instance, abort.signal))(), boundMs, late);
     } finally {
@@ -468,32 +359,14 @@ export class Instance {
     this.reason = null;
   }
 
-  async #dispose({ owned, instance, outer }: Made): Promise<void> {
-    await disposeAll([
-      ...owned,
-      ...(instance === null ? [] : [{ dispose: () => disposeInstance(instance) }]),
-      ...outer,
-    ]);
-  }
-
   /** Disposes what nobody was given, or has any more; a failure of that is for the log. */
   async #release(made: Made): Promise<void> {
     try {
       const boundMs = this.planned.adapter.manifest.timeouts?.disposeMs;
-      await boundDispose(this.#dispose(made), `letting go of ${this.#shown()}`, boundMs);
+      await boundDispose(made.dispose(), `letting go of ${shown(this.planned)}`, boundMs);
     } catch (cause) {
-      this.#host.logger.error(`could not let go of ${this.#shown()}: ${messageOf(cause)}`, { cause });
+      this.#host.logger.error(`could not let go of ${shown(this.planned)}: ${messageOf(cause)}`, { cause });
     }
-  }
-
-  #behindDoor(made: object): object {
-    const { id, provides, features } = this.planned.adapter.manifest;
-    const token = KNOWN_CAPABILITIES.find((known) => known.id === provides);
-    return token === undefined ? made : checked(token, made as never, { adapter: id, features });
-  }
-
-  #shown(): string {
-    return `${this.planned.key} (adapter ${this.planned.adapter.manifest.id})`;
   }
 
   /** The only place the state changes. */

@@ -1,8 +1,10 @@
 /** What a host says of itself, as plain data. */
+
+import type { Timings } from './activation.js';
 import type { Assembly } from './assembly.js';
 import { messageOf } from './ending.js';
 import type { HostState } from './events.js';
-import type { Instance, InstanceState, Timings } from './instance.js';
+import type { Instance, InstanceState } from './instance.js';
 import type { PluginState } from './loading.js';
 import { redact } from './schema.js';
 import { adapterSchema } from './schemas.js';

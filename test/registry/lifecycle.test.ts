@@ -49,7 +49,7 @@ function hostOf(
         const instance = (more = {}) => {
           log('made ' + ctx.id);
           return new Proxy(more, { get: (_, key) => key in more ? more[key] : key === 'then' || key === 'health' || key === 'drain' ? undefined
-            : key === Symbol.asyncDispose ? async () => { log('disposed ' + ctx.id); } : async () => {} });
+            : key === 'close' ? async () => { log('disposed ' + ctx.id); } : async () => {} });
         };
         return (await body(ctx, { call, instance, shared })) ?? instance();
       };
@@ -387,7 +387,7 @@ describe('starting', () => {
 
 describe('stopping', () => {
   const DRAINING = (part: Part) =>
-    `return instance({ drain: async (signal) => { log('drained x.${part}'); }, [Symbol.asyncDispose]: async () => { log('disposed x.${part}'); } });`;
+    `return instance({ drain: async (signal) => { log('drained x.${part}'); }, close: async () => { log('disposed x.${part}'); } });`;
 
   test('drains each instance while what it requires still works, then disposes it', async () => {
     const host = await hostOf({
@@ -403,6 +403,16 @@ describe('stopping', () => {
     expect(states.slice(0, 3)).toEqual(['Queue#default draining', 'Queue#default disposing', 'Queue#default stopped']);
   });
 
+  test('who still holds an instance is refused by its door', async () => {
+    const host = await hostOf({
+      secrets: `return { get: async () => log('served'), put: async () => {}, names: async () => [], close() {} };`,
+    });
+    const secrets = await host.get(SecretStore);
+    await host.stop();
+    await expect(secrets.get('k')).rejects.toMatchObject({ code: 'CLOSED' });
+    expect(space.log).toEqual([]);
+  });
+
   test('what a factory was given by the host itself is disposed after it, too', async () => {
     const host = await hostOf({ storage: '', secrets: `await shared.host.get(Storage);` });
     shared().host = host;
@@ -413,7 +423,7 @@ describe('stopping', () => {
   test('the total is bounded: when it is used up, the others are still asked to end', async () => {
     const hangs = {
       timeouts: { disposeMs: 5_000 },
-      code: `return instance({ [Symbol.asyncDispose]: () => new Promise(() => {}) });`,
+      code: `return instance({ close: () => new Promise(() => {}) });`,
     };
     const host = await hostOf(
       { storage: '', queue: { ...hangs, requires: ['Storage'], code: `await ctx.get(Storage); ${hangs.code}` } },

@@ -1,0 +1,135 @@
+/** How one instance is made: its plugin's factory, the contract's door, the binding's middleware, its first health. */
+import { checked } from '../contracts/capability.js';
+import type { Clock } from '../contracts/clock.js';
+import { isCoreError } from '../contracts/errors.js';
+import type { AdapterFactory, Health, Lifecycle, Logger, PluginContext } from '../contracts/plugin.js';
+import { disposeAll, disposeInstance, failure, messageOf, type Owned } from './ending.js';
+import { KNOWN_CAPABILITIES, type PlannedInstance } from './plan.js';
+import type { Waiter } from './waits.js';
+
+/** What an activation needs of the host. */
+export interface ActivationHost {
+  readonly logger: Logger;
+  readonly clock: Clock;
+  /** Imports the plugin if that has not happened, and gives the adapter's factory. */
+  factory(planned: PlannedInstance, by: Waiter): Promise<AdapterFactory>;
+  /** The context's ways to other instances. */
+  links(planned: PlannedInstance, by: Waiter): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
+  /**
+   * Puts the binding's middleware round an instance that stands behind its contract's door; the result is what callers
+   * get. What a wrapper has to be rid of it hands to `context.own`: that is released before the instance is disposed.
+   */
+  wrap(instance: object, planned: PlannedInstance, context: PluginContext, by: Waiter): Promise<object>;
+}
+
+/** Milliseconds that the parts of the last activation took. */
+export interface Timings {
+  /** Waiting for the plugin's code, which is loaded by the first to need it. */
+  readonly loadMs: number;
+  /** The factory, and with it the instances it asked for, where they were not active. */
+  readonly factoryMs: number;
+  readonly healthMs: number;
+}
+
+/** What an activation has made so far, in the order in which it was made. */
+export class Made {
+  /** By the factory's context: released after the instance is disposed. */
+  readonly owned: Owned[] = [];
+  /** Behind its contract's door once it has one, without middleware. */
+  instance: object | null = null;
+  /** By middleware: released before the instance is disposed. */
+  readonly outer: Owned[] = [];
+
+  dispose(): Promise<void> {
+    const { instance } = this;
+    this.instance = null;
+    const own = instance === null ? [] : [{ dispose: () => disposeInstance(instance) }];
+    return disposeAll([...this.owned.splice(0), ...own, ...this.outer.splice(0)]);
+  }
+}
+
+/**
+ * @param made is filled on the way, so that what there is can be let go of when the way ends early
+ * @param signal ends it; a factory that answers after that has done so in vain
+ */
+export async function activate(
+  planned: PlannedInstance,
+  host: ActivationHost,
+  made: Made,
+  { signal, by, report }: { signal: AbortSignal; by: Waiter; report: PluginContext['report'] },
+): Promise<{ active: object; health: Health | undefined; timings: Timings }> {
+  const startedAt = performance.now();
+  const factory = await host.factory(planned, by);
+  const loadedAt = performance.now();
+  const context: PluginContext = {
+    id: planned.adapter.manifest.id,
+    name: planned.name,
+    config: structuredClone(planned.config),
+    signal,
+    logger: host.logger,
+    clock: host.clock,
+    ...host.links(planned, by),
+    own: ownInto(made.owned),
+    report,
+  };
+  signal.throwIfAborted();
+  made.instance = await ask(planned, factory, context);
+  signal.throwIfAborted();
+  made.instance = behindDoor(planned, made.instance);
+  const active = await host.wrap(made.instance, planned, { ...context, own: ownInto(made.outer) }, by);
+  const madeAt = performance.now();
+  const health = await healthOf(planned, made.instance, signal);
+  return {
+    active,
+    health,
+    timings: { loadMs: loadedAt - startedAt, factoryMs: madeAt - loadedAt, healthMs: performance.now() - madeAt },
+  };
+}
+
+async function ask(planned: PlannedInstance, factory: AdapterFactory, context: PluginContext): Promise<object> {
+  let answer: unknown;
+  try {
+    answer = await factory(context);
+  } catch (error) {
+    if (isCoreError(error)) throw error;
+    throw failure('RC1303', `activation of ${shown(planned)} failed: ${messageOf(error)}`, error);
+  }
+  if (typeof answer === 'object' && answer !== null) return answer;
+  const found = answer === null ? 'null' : typeof answer;
+  throw failure('RC1303', `the factory of ${shown(planned)} answered ${found}, not an object`);
+}
+
+function ownInto(list: Owned[]): PluginContext['own'] {
+  return (resource, dispose) => {
+    list.push({ dispose: () => dispose(resource) });
+    return resource;
+  };
+}
+
+function behindDoor({ adapter }: PlannedInstance, instance: object): object {
+  const { id, provides, features } = adapter.manifest;
+  const token = KNOWN_CAPABILITIES.find((known) => known.id === provides);
+  return token === undefined ? instance : checked(token, instance as never, { adapter: id, features });
+}
+
+/** As the instance says itself; nothing where it has no `health()`, or nothing to say. */
+export async function healthOf(
+  planned: PlannedInstance,
+  instance: object,
+  signal: AbortSignal,
+): Promise<Health | undefined> {
+  const { health } = instance as Lifecycle;
+  if (typeof health !== 'function') return undefined;
+  const answer: unknown = await health.call(instance, signal);
+  if (answer === undefined) return undefined;
+  const { status, reason } = (answer ?? {}) as Partial<Health>;
+  if ((status === 'ok' || status === 'degraded') && (reason === undefined || typeof reason === 'string')) {
+    return answer as Health;
+  }
+  throw failure('RC1303', `health() of ${shown(planned)} answered neither { status: 'ok' } nor 'degraded'`);
+}
+
+/** `Queue#default (adapter local.in-mem)` */
+export function shown({ key, adapter }: PlannedInstance): string {
+  return `${key} (adapter ${adapter.manifest.id})`;
+}
