@@ -56,6 +56,7 @@ export type ErrorCode =
   | 'STORAGE_CORRUPT'
   | 'STORAGE_FORMAT'
   | 'STORAGE_FULL'
+  | 'STORAGE_REPLACED'
   | 'TXN_ENDED'
   | 'WATCH_OVERFLOW'
   | (string & {});

@@ -57,7 +57,8 @@ export interface StorageTxn {
   /**
    * Resolves true once the batch survives what its durability says; false, and nothing is written, when a check does
    * not hold. Rejected: the outcome is unknown until the store is opened again.
-   * @throws RecoverableError Transient: disk full or busy. FatalError Internal: the transaction has ended already.
+   * @throws RecoverableError Transient: disk full or busy. Throttled, nothing written: too much waits to be written; wait
+   * for some of it. FatalError Internal: the transaction has ended already.
    */
   commit(options?: CommitOptions): Promise<boolean>;
   /** Drops the batch. After `commit()` it does nothing. */

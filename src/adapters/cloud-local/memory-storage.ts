@@ -16,7 +16,7 @@ import {
   type StoragePrefix,
   type StorageTxn,
 } from '../../contracts/storage.js';
-import { type Batch, changesOf, checksHold, collectBatch, lockedError } from './storage/batch.js';
+import { type Batch, checksHold, collectBatch, lockedError } from './storage/batch.js';
 import { decodePath, encodePath, rangeOf, successor } from './storage/keys.js';
 import { Watchers } from './storage/watch.js';
 
@@ -112,7 +112,7 @@ export class MemoryStorage implements Storage {
     this.#refuseClosed();
     if (!checksHold(checks, (key) => this.#valueOf(key))) return false;
     for (const { key, value } of writes.values()) this.#write(key, value);
-    this.#watchers.publish(changesOf(writes.values()));
+    this.#watchers.publish(writes.values());
     return true;
   }
 

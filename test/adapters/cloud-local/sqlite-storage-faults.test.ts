@@ -1,13 +1,14 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import sqlite3 from 'sqlite3';
 import { SqliteStorage } from '../../../src/adapters/cloud-local/sqlite-storage.js';
-import { isSafeEngine } from '../../../src/adapters/cloud-local/storage/engine.js';
+import { isSafeEngine, type SqlConnection } from '../../../src/adapters/cloud-local/storage/engine.js';
 import { Flusher } from '../../../src/adapters/cloud-local/storage/flusher.js';
-import { type SqliteConnection, sqliteError } from '../../../src/adapters/cloud-local/storage/sqlite-port.js';
+import { openSql } from '../../../src/adapters/cloud-local/storage/sql-storage.js';
+import { sqliteError } from '../../../src/adapters/cloud-local/storage/sqlite-errors.js';
 import { file, key, moduleStart, open, put } from './sqlite-storage-kit.js';
 
 function canMount(): boolean {
@@ -38,6 +39,18 @@ describe('a disk', () => {
         });
         expect(await storage.get(key('before'))).toHaveLength(1000);
         expect(await storage.get(key('large'))).toBeNull();
+        // Of one flush: what does not fit is told so, what fits is committed.
+        const together = await Promise.allSettled([
+          put(storage, 'one'),
+          put(storage, 'large', new Uint8Array(900_000)),
+          put(storage, 'two'),
+        ]);
+        expect(together.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+        expect((await storage.getMany([key('one'), key('large'), key('two')])).map((value) => value?.length)).toEqual([
+          1,
+          undefined,
+          1,
+        ]);
         rmSync(join(disk, 'ballast'));
         expect(await put(storage, 'large', new Uint8Array(300_000))).toBe(true);
         await storage.close();
@@ -75,6 +88,40 @@ describe('a disk', () => {
       }
     },
   );
+});
+
+describe('the file while it is open', () => {
+  const windows = process.platform === 'win32';
+  (windows ? test.skip : test).each([
+    ['deleted', '', (path: string) => rmSync(path)],
+    ['replaced', '', (path: string) => renameSync(file('other.db'), path)],
+    ['deleted', '-wal', (path: string) => rmSync(path)],
+    ['replaced', '-wal', (path: string) => renameSync(file('other.db-wal'), path)],
+  ])(
+    `%s (database%s): a commit is told, and every later one; none is called done${windows ? ' (skipped: Windows keeps it)' : ''}`,
+    async (_how, which, damage) => {
+      const storage = await open();
+      const other = await open(file('other.db'));
+      await put(other, 'theirs');
+      await put(storage, 'before');
+      damage(file() + which);
+      const replaced = { severity: 'fatal', kind: 'Internal', code: 'STORAGE_REPLACED' };
+      await expect(put(storage, 'after')).rejects.toMatchObject(replaced);
+      const later = await Promise.allSettled([put(storage, 'b'), put(storage, 'c')]);
+      expect(later).toEqual(Array(2).fill({ status: 'rejected', reason: expect.objectContaining(replaced) }));
+    },
+  );
+
+  test('is open through one engine at a time, in one process', async () => {
+    await open();
+    const engine = { adapter: 'other', newer: '', open: () => Promise.reject(new Error('not to be opened')) };
+    const parts = () => Promise.reject(new Error('not to be made')) as never;
+    const refusal = { kind: 'ConfigInvalid', message: expect.stringContaining('through local.sqlite') };
+    await expect(openSql(engine, file(), {}, parts)).rejects.toMatchObject(refusal);
+    symlinkSync(file(), file('link.db'));
+    await expect(openSql(engine, file('link.db'), {}, parts)).rejects.toMatchObject(refusal);
+    await expect(openSql(engine, file('else.db'), {}, parts)).rejects.toThrow('not to be opened');
+  });
 });
 
 describe('open files', () => {
@@ -174,7 +221,7 @@ describe('the engine', () => {
 
 describe('a transaction that fails', () => {
   /** Fails as told: the next COMMIT, after which the transaction is over or not; and every ROLLBACK. */
-  function failing(commitEnds: boolean): SqliteConnection & { failCommit: boolean } {
+  function failing(commitEnds: boolean): SqlConnection & { failCommit: boolean } {
     let active = false;
     const run = async (text: string) => {
       for (const part of text.split('; ')) {
@@ -196,6 +243,7 @@ describe('a transaction that fails', () => {
       }
     };
     const connection = {
+      threaded: true,
       failCommit: true,
       exec: run,
       all: async () => [{ id: 1 }],
@@ -207,10 +255,13 @@ describe('a transaction that fails', () => {
   const batch = (checked: boolean) => ({
     writes: new Map([['n\0a', { key: key('a'), value: Uint8Array.of(1) }]]),
     checks: checked ? [{ key: key('a'), expected: null }] : [],
+    durability: undefined,
   });
+  const flusherOn = (connection: SqlConnection) =>
+    new Flusher(connection, { durability: 'full', maxUnflushedBytes: 1_000, onCommitted() {}, confirm() {} });
 
   test('and cannot be rolled back refuses every later commit, rather than write inside it and call that committed', async () => {
-    const flusher = new Flusher(failing(false), () => {});
+    const flusher = flusherOn(failing(false));
     await expect(flusher.commit(batch(true))).rejects.toThrow('the commit failed');
     for (const checked of [false, true]) {
       await expect(flusher.commit(batch(checked))).rejects.toMatchObject({
@@ -222,7 +273,7 @@ describe('a transaction that fails', () => {
   });
 
   test('and is over by itself leaves the next one to be committed', async () => {
-    const flusher = new Flusher(failing(true), () => {});
+    const flusher = flusherOn(failing(true));
     await expect(flusher.commit(batch(true))).rejects.toThrow('the commit failed');
     expect(await flusher.commit(batch(true))).toBe(true);
     expect(await flusher.commit(batch(false))).toBe(true);

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, test } from '@jest/globals';
 import sqlite3 from 'sqlite3';
 import { SqliteStorage } from '../../../src/adapters/cloud-local/sqlite-storage.js';
 import { Storage } from '../../../src/contracts/index.js';
@@ -129,6 +129,43 @@ describe('group commit', () => {
     expect(counts).toContain(1_365);
   });
 
+  test('values that travel together and values that do not, of every size: each is found as it was put', async () => {
+    const storage = await open();
+    const sizes = [0, 1, 255, 65_535, 65_536, 65_537, 2 ** 20, 2 ** 22, 2 ** 22 + 1];
+    const txn = storage.begin();
+    const values = new Map<string, Buffer>();
+    for (let i = 0; i < 200; i++) {
+      const path = i % 3 === 0 ? `${'long'.repeat(100)}${i}` : `${i}`;
+      const value = Buffer.alloc(i < sizes.length ? (sizes[i] as number) : 50_000, i);
+      values.set(path, value);
+      txn.put(key(path), value);
+    }
+    expect(await txn.commit()).toBe(true);
+    const found = await storage.getMany([...values.keys()].map((path) => key(path)));
+    for (const [i, value] of [...values.values()].entries()) expect(Buffer.compare(found[i] as Buffer, value)).toBe(0);
+    const gone = storage.begin();
+    for (const path of values.keys()) gone.delete(key(path));
+    await gone.commit();
+    expect(await storage.getMany([...values.keys()].map((path) => key(path)))).toEqual(Array(200).fill(null));
+  });
+
+  test('commits beyond maxUnflushedBytes are Throttled, unless alone; what was taken is written', async () => {
+    const storage = await open(file(), { maxUnflushedBytes: 1_000 });
+    const outcomes = await Promise.allSettled([1, 2, 3].map((i) => put(storage, `${i}`, new Uint8Array(600))));
+    const throttled = expect.objectContaining({ kind: 'Throttled', code: 'BACKLOG_FULL' });
+    expect(outcomes).toEqual([
+      { status: 'fulfilled', value: true },
+      { status: 'rejected', reason: throttled },
+      { status: 'rejected', reason: throttled },
+    ]);
+    expect(await put(storage, 'large', new Uint8Array(5_000))).toBe(true);
+    expect((await storage.getMany([key('1'), key('2'), key('large')])).map((value) => value?.length ?? null)).toEqual([
+      600,
+      null,
+      5_000,
+    ]);
+  });
+
   test('a flush that fails rejects its own commits alone, and the store goes on', async () => {
     const storage = await open(file(), { busyTimeoutMs: 50 });
     await put(storage, 'before');
@@ -151,6 +188,60 @@ describe('group commit', () => {
   });
 });
 
+describe('the durability of one commit', () => {
+  const { prototype } = sqlite3.Database;
+  const { exec } = prototype;
+  afterEach(() => {
+    prototype.exec = exec;
+  });
+
+  test('may be less than the store promises, never more; the most demanding commit of a flush decides', async () => {
+    const storage = await open();
+    const lax = await open(file('lax.db'), { durability: 'normal' });
+    const set: string[] = [];
+    prototype.exec = function (this: sqlite3.Database, text: string, ...rest: unknown[]) {
+      const [, level] = /^PRAGMA synchronous = (.*)$/.exec(text) ?? [];
+      if (level !== undefined) set.push(level);
+      return (exec as (...args: unknown[]) => sqlite3.Database).call(this, text, ...rest);
+    } as typeof exec;
+    const commit = (on: SqliteStorage, path: string, durability?: 'full' | 'normal' | 'off') => {
+      const txn = on.begin();
+      txn.put(key(path), Uint8Array.of(1));
+      return txn.commit({ durability });
+    };
+    await commit(storage, 'a');
+    expect(set).toEqual([]);
+    await commit(storage, 'b', 'normal');
+    await commit(storage, 'c', 'off');
+    expect(set).toEqual(['NORMAL']);
+    await Promise.all([commit(storage, 'd', 'normal'), commit(storage, 'e', 'full'), commit(storage, 'f', 'off')]);
+    expect(set).toEqual(['NORMAL', 'FULL']);
+    await commit(lax, 'a', 'full');
+    expect(set).toEqual(['NORMAL', 'FULL']);
+  });
+});
+
+describe('gets that wait together', () => {
+  test('are answered together, each with its own bytes, of several namespaces and of none', async () => {
+    const storage = await open();
+    const txn = storage.begin();
+    const keys = ['one', 'two', 'none'].flatMap((namespace) =>
+      ['a', 'b', '', 'x'.repeat(900)].map((path) => ({ namespace, path: [path] })),
+    );
+    for (const each of keys.filter(({ namespace }) => namespace !== 'none'))
+      txn.put(each, Buffer.from(JSON.stringify(each)));
+    await txn.commit();
+    const asked = [...keys, ...keys];
+    for (let round = 0; round < 2; round++) {
+      const found = await Promise.all([storage.getMany(keys), ...asked.map((each) => storage.get(each))]);
+      const texts = (found.flat() as (Uint8Array | null)[]).map((value) => value && Buffer.from(value).toString());
+      expect(texts).toEqual(
+        [...keys, ...asked].map((each) => (each.namespace === 'none' ? null : JSON.stringify(each))),
+      );
+    }
+  });
+});
+
 describe('options', () => {
   test.each([
     [{ durability: 'ful' }, 'options.durability must be "full", "normal" or "off", found "ful"'],
@@ -161,8 +252,9 @@ describe('options', () => {
     [{ busyTimeoutMs: -1 }, 'options.busyTimeoutMs must be'],
     [
       { durabilty: 'off' },
-      'unknown option "durabilty" in options. Did you mean "durability"? Known: busyTimeoutMs, durability.',
+      'unknown option "durabilty" in options. Did you mean "durability"? Known: busyTimeoutMs, durability, maxUnflushedBytes.',
     ],
+    [{ maxUnflushedBytes: 0 }, 'options.maxUnflushedBytes must be an integer of at least 1, found 0'],
     [null, 'options must be an object'],
   ])('%j are refused, and nothing is made', async (options, message) => {
     await expect(open(file(), options as never)).rejects.toMatchObject({

@@ -1,6 +1,12 @@
 /** A transaction as it is collected before its commit. Both storage adapters take effect through it. */
 import { FatalError } from '../../../contracts/errors.js';
-import type { CommitOptions, StorageChange, StorageKey, StorageTxn } from '../../../contracts/storage.js';
+import type {
+  CommitOptions,
+  StorageChange,
+  StorageDurability,
+  StorageKey,
+  StorageTxn,
+} from '../../../contracts/storage.js';
 import { keyText } from './keys.js';
 
 export interface Write {
@@ -19,6 +25,8 @@ export interface Batch {
   /** By `keyText`, in the order in which each key was last written. */
   readonly writes: ReadonlyMap<string, Write>;
   readonly checks: readonly Check[];
+  /** What it is to survive; `undefined` for what the store promises. */
+  readonly durability: StorageDurability | undefined;
 }
 
 /** @param take called once, by `commit()`; resolves as the contract says of it */
@@ -43,11 +51,10 @@ export function collectBatch(take: (batch: Batch) => Promise<boolean>): StorageT
       open();
       checks.push({ key, expected });
     },
-    // A lower durability than the store's is met by the store's own: it promises more.
-    commit: async (_options?: CommitOptions) => {
+    commit: async ({ durability }: CommitOptions = {}) => {
       open();
       ended = 'committed';
-      return take({ writes, checks });
+      return take({ writes, checks, durability });
     },
     abort: () => {
       ended ??= 'aborted';

@@ -7,7 +7,7 @@
  */
 import { RecoverableError } from '../../../contracts/errors.js';
 import { lockedError } from './batch.js';
-import { openSqlite, type SqliteConnection } from './sqlite-port.js';
+import type { SqlConnection, SqlEngine } from './engine.js';
 
 /** How long another's short write, that of its name, may take before the lock counts as held. */
 const CONTENTION_MS = 250;
@@ -18,10 +18,10 @@ export interface FileLock {
 }
 
 /** @param file the database that the lock belongs to */
-export async function lockFile(file: string, name: string, holder: string): Promise<FileLock> {
-  const connection = await openSqlite(`${file}.${name}.lock`);
+export async function lockFile(engine: SqlEngine, file: string, name: string, holder: string): Promise<FileLock> {
+  const connection = await engine.open(`${file}.${name}.lock`, CONTENTION_MS);
   try {
-    await connection.exec(`PRAGMA busy_timeout = ${CONTENTION_MS}; PRAGMA synchronous = OFF`);
+    await connection.exec('PRAGMA synchronous = OFF');
     await connection.exec('BEGIN IMMEDIATE');
     await connection.exec('CREATE TABLE IF NOT EXISTS holder (holder TEXT, pid INTEGER); DELETE FROM holder');
     await connection.all('INSERT INTO holder VALUES (?, ?)', holder, process.pid);
@@ -46,7 +46,7 @@ function isBusy(error: unknown): boolean {
   return error instanceof RecoverableError && error.code === 'STORAGE_BUSY';
 }
 
-async function heldError(connection: SqliteConnection, file: string, name: string): Promise<unknown> {
+async function heldError(connection: SqlConnection, file: string, name: string): Promise<unknown> {
   // Another's transaction keeps writers out, not readers; only within its short write is the name not to be had.
   const rows = await connection.all('SELECT holder, pid FROM holder').catch(() => []);
   const [{ holder = 'another process', pid = 0 } = {}] = rows;

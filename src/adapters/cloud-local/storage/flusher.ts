@@ -3,22 +3,38 @@
  * and the one thing that decides how fast a store with many commits in flight is.
  *
  * A flush is one transaction. Checks are looked up in it, and judged in the order of the commits, each seeing the writes
- * of those before; the writes that are left, one per key, go out in few statements of many rows. A flush that fails is
- * rolled back, and each of its commits is told; the next one starts anew. Where even that fails the flusher is broken,
- * and refuses every later commit.
+ * of those before; the writes that are left, one per key, go out in few statements of many rows. It is synced as far as
+ * the most demanding of its commits asks. A flush that fails is rolled back; where one commit may be at fault, each is
+ * then tried by itself, so that a failure reaches those whom it concerns. Where even the rollback fails the flusher is
+ * broken, and refuses every later commit.
  */
-import { FatalError } from '../../../contracts/errors.js';
-import type { StorageKey } from '../../../contracts/storage.js';
+import { FatalError, isCoreError, RecoverableError } from '../../../contracts/errors.js';
+import type { StorageDurability, StorageKey } from '../../../contracts/storage.js';
 import { type Batch, type Check, checksHold, type Write } from './batch.js';
+import { type SqlConnection, Statements } from './engine.js';
 import { encodePath, keyText } from './keys.js';
-import type { SqliteConnection, SqliteStatement, SqlValue } from './sqlite-port.js';
-
-/** Rows of one statement: each size is prepared once. Row by row costs a thread hop each, 4 to 7 times slower. */
-const ROW_BUCKETS = [256, 64, 16, 4, 1] as const;
+import { SYNCHRONOUS } from './options.js';
+import { type EntryRow, lookUp, lookUpCalls, writeCalls } from './rows.js';
 
 /** Bytes of values and commits that one flush takes: past that the others would wait for too long. */
 const FLUSH_BYTES_MAX = 16 * 1024 * 1024;
 const FLUSH_COMMITS_MAX = 4096;
+
+/** What meets every commit alike: trying each by itself would only take longer. */
+const COMMON_FAILURES: ReadonlySet<string> = new Set(['STORAGE_BUSY', 'STORAGE_REPLACED', 'IO_DENIED']);
+
+const LEVELS: readonly StorageDurability[] = ['off', 'normal', 'full'];
+
+export interface FlusherOptions {
+  /** What a commit survives at most, and where it asks for nothing else. */
+  readonly durability: StorageDurability;
+  /** Bytes of values that may wait or be under way; a commit beyond them is refused, unless it is alone. */
+  readonly maxUnflushedBytes: number;
+  /** Told of each commit's writes, in order, after the flush and before the commit resolves. */
+  onCommitted(writes: Iterable<Write>): void;
+  /** Asked after each flush: throws when what was written is not where the next opening will look for it. */
+  confirm(): void;
+}
 
 interface Commit {
   readonly batch: Batch;
@@ -28,26 +44,39 @@ interface Commit {
 }
 
 export class Flusher {
-  readonly #connection: SqliteConnection;
-  readonly #onCommitted: (writes: Iterable<Write>) => void;
-  readonly #statements = new Map<string, SqliteStatement>();
+  readonly #connection: SqlConnection;
+  readonly #options: FlusherOptions;
+  readonly #statements: Statements;
   readonly #namespaces = new Map<string, number>();
   #waiting: Commit[] = [];
+  #unflushedBytes = 0;
   #running: Promise<void> | null = null;
-  /** Set once a transaction could not be ended: what is written after it would be reported as committed, and be lost. */
+  /** What the connection syncs at the moment. */
+  #level: StorageDurability;
+  /** Set once nothing more can be committed: what is written after it would be reported as committed, and be lost. */
   #broken: FatalError | null = null;
   /** How many flushes there were. */
   flushes = 0;
 
-  /** @param onCommitted told of each commit's writes, in order, after the flush and before the commit resolves */
-  constructor(connection: SqliteConnection, onCommitted: (writes: Iterable<Write>) => void) {
+  /** @param connection set to sync as `durability` says */
+  constructor(connection: SqlConnection, options: FlusherOptions) {
     this.#connection = connection;
-    this.#onCommitted = onCommitted;
+    this.#options = options;
+    this.#level = options.durability;
+    this.#statements = new Statements(connection);
   }
 
   commit(batch: Batch): Promise<boolean> {
     let bytes = 0;
     for (const { value } of batch.writes.values()) bytes += value?.byteLength ?? 0;
+    const { maxUnflushedBytes } = this.#options;
+    if (this.#unflushedBytes > 0 && this.#unflushedBytes + bytes > maxUnflushedBytes) {
+      const message = `commits of ${maxUnflushedBytes} bytes wait to be written; wait for some of them, then retry`;
+      return Promise.reject(
+        new RecoverableError('Throttled', message, { code: 'BACKLOG_FULL', context: { maxUnflushedBytes } }),
+      );
+    }
+    this.#unflushedBytes += bytes;
     return new Promise((resolve, reject) => {
       this.#waiting.push({ batch, bytes, resolve, reject });
       this.#running ??= this.#run();
@@ -64,19 +93,8 @@ export class Flusher {
     await null;
     while (this.#waiting.length > 0) {
       const commits = this.#take();
-      this.flushes++;
-      let outcomes: boolean[];
-      try {
-        outcomes = await this.#flush(commits);
-      } catch (error) {
-        for (const commit of commits) commit.reject(error);
-        continue;
-      }
-      commits.forEach((commit, i) => {
-        const committed = outcomes[i] === true;
-        if (committed) this.#onCommitted(commit.batch.writes.values());
-        commit.resolve(committed);
-      });
+      await this.#settle(commits);
+      for (const { bytes } of commits) this.#unflushedBytes -= bytes;
     }
     this.#running = null;
   }
@@ -89,40 +107,89 @@ export class Flusher {
       if (count > 0 && (bytes > FLUSH_BYTES_MAX || count === FLUSH_COMMITS_MAX)) break;
       count++;
     }
+    if (count === this.#waiting.length) {
+      const all = this.#waiting;
+      this.#waiting = [];
+      return all;
+    }
     return this.#waiting.splice(0, count);
   }
 
-  async #flush(commits: readonly Commit[]): Promise<boolean[]> {
-    if (this.#broken !== null) throw this.#broken;
-    const checks = commits.flatMap(({ batch }) => batch.checks);
-    const namespaces = new Set<string>();
-    for (const { batch } of commits) for (const { key } of batch.writes.values()) namespaces.add(key.namespace);
-    for (const name of namespaces) await this.#makeNamespace(name);
+  /** Flushes, and tells each commit what became of it. */
+  async #settle(commits: readonly Commit[]): Promise<void> {
+    let outcomes: boolean[];
+    this.flushes++;
+    try {
+      outcomes = await this.#flush(commits.map(({ batch }) => batch));
+      this.#options.confirm();
+    } catch (error) {
+      if (isCoreError(error) && error.code === 'STORAGE_REPLACED') this.#broken ??= error as FatalError;
+      const common = isCoreError(error) && COMMON_FAILURES.has(error.code);
+      if (commits.length === 1 || common || this.#broken !== null) {
+        for (const commit of commits) commit.reject(error);
+      } else {
+        for (const commit of commits) await this.#settle([commit]);
+      }
+      return;
+    }
+    commits.forEach(({ batch, resolve }, i) => {
+      const committed = outcomes[i] === true;
+      if (committed) this.#options.onCommitted(batch.writes.values());
+      resolve(committed);
+    });
+  }
 
-    if (checks.length === 0) {
-      const statements = this.#statementsFor(merge(commits.map(({ batch }) => batch)));
+  async #flush(batches: readonly Batch[]): Promise<boolean[]> {
+    if (this.#broken !== null) throw this.#broken;
+    await this.#sync(batches);
+    for (const { writes } of batches) {
+      for (const { key } of writes.values()) {
+        if (!this.#namespaces.has(key.namespace)) await this.#makeNamespace(key.namespace);
+      }
+    }
+    if (batches.every(({ checks }) => checks.length === 0)) {
+      const calls = writeCalls(this.#rows(merge(batches)), this.#connection);
+      const run = async () => {
+        for (const { sql, values } of calls) await (await this.#statements.of(sql)).run(...values);
+      };
       // A single statement is a transaction by itself.
-      if (statements.length > 1) await this.#transaction(() => this.#runAll(statements));
-      else await this.#runAll(statements);
-      return commits.map(() => true);
+      if (calls.length > 1) await this.#transaction(run);
+      else await run();
+      return batches.map(() => true);
     }
     return this.#transaction(async () => {
-      const now = await this.#read(checks);
-      const outcomes = commits.map(({ batch }) => {
-        if (!checksHold(batch.checks, (key) => now.get(keyText(key)) ?? null)) return false;
-        for (const [text, { value }] of batch.writes) now.set(text, value);
+      const now = await this.#read(batches.flatMap(({ checks }) => checks));
+      const outcomes = batches.map(({ writes, checks }) => {
+        if (!checksHold(checks, (key) => now.get(keyText(key)) ?? null)) return false;
+        for (const [text, { value }] of writes) now.set(text, value);
         return true;
       });
-      await this.#runAll(this.#statementsFor(merge(commits.filter((_, i) => outcomes[i]).map(({ batch }) => batch))));
+      const rows = this.#rows(merge(batches.filter((_, i) => outcomes[i])));
+      for (const { sql, values } of writeCalls(rows, this.#connection)) {
+        await (await this.#statements.of(sql)).run(...values);
+      }
       return outcomes;
     });
   }
 
+  /** Has the connection sync as far as the most demanding of `batches` asks, and no further than the store promises. */
+  async #sync(batches: readonly Batch[]): Promise<void> {
+    const { durability } = this.#options;
+    let asked = 0;
+    for (const batch of batches) asked = Math.max(asked, LEVELS.indexOf(batch.durability ?? durability));
+    // `off` is for whole stores only: without any sync the file could be damaged by a power cut.
+    if (durability !== 'off') asked = Math.max(asked, LEVELS.indexOf('normal'));
+    const level = LEVELS[Math.min(asked, LEVELS.indexOf(durability))] as StorageDurability;
+    if (level === this.#level) return;
+    await this.#connection.exec(`PRAGMA synchronous = ${SYNCHRONOUS[level]}`);
+    this.#level = level;
+  }
+
   async #transaction<T>(work: () => Promise<T>): Promise<T> {
-    await (await this.#statement('BEGIN IMMEDIATE')).run();
+    await (await this.#statements.of('BEGIN IMMEDIATE')).run();
     try {
       const result = await work();
-      await (await this.#statement('COMMIT')).run();
+      await (await this.#statements.of('COMMIT')).run();
       return result;
     } catch (error) {
       await this.#rollBack();
@@ -145,69 +212,49 @@ export class Flusher {
   }
 
   async #read(checks: readonly Check[]): Promise<Map<string, Uint8Array | null>> {
-    const select = await this.#statement('SELECT value FROM entry WHERE namespace = ? AND key = ?');
-    const values = new Map<string, Uint8Array | null>();
+    const byNamespace = new Map<string, Map<string, Buffer>>();
     for (const { key } of checks) {
-      const text = keyText(key);
-      if (values.has(text)) continue;
-      const [row] = await select.all(await this.namespaceId(key.namespace), encodePath(key.path));
-      values.set(text, (row?.value ?? null) as Uint8Array | null);
+      const keys = byNamespace.get(key.namespace) ?? new Map<string, Buffer>();
+      byNamespace.set(key.namespace, keys.set(keyText(key), encodePath(key.path)));
     }
-    return values;
-  }
-
-  #statementsFor(writes: readonly Write[]): { sql: string; values: SqlValue[] }[] {
-    const puts: SqlValue[][] = [];
-    const deletes: SqlValue[][] = [];
-    for (const { key, value } of writes) {
-      const row = [this.#id(key), encodePath(key.path)];
-      if (value === null) deletes.push(row);
-      else puts.push([...row, value]);
+    const now = new Map<string, Uint8Array | null>();
+    for (const [name, keys] of byNamespace) {
+      const namespace = await this.#namespaceId(name);
+      if (namespace === null) continue;
+      const texts = [...keys.keys()];
+      const calls = lookUpCalls(this.#connection, namespace, [...keys.values()]);
+      await lookUp(calls, this.#statements, (place, value) => now.set(texts[place] as string, value));
     }
-    return [
-      ...inBuckets(puts, (rows) => {
-        const marks = Array(rows).fill('(?,?,?)').join();
-        return `INSERT INTO entry VALUES ${marks} ON CONFLICT DO UPDATE SET value = excluded.value`;
-      }),
-      ...inBuckets(deletes, (rows) => {
-        const marks = Array(rows).fill('(?,?)').join();
-        return `DELETE FROM entry WHERE (namespace, key) IN (VALUES ${marks})`;
-      }),
-    ];
+    return now;
   }
 
-  async #runAll(statements: readonly { sql: string; values: SqlValue[] }[]): Promise<void> {
-    for (const { sql, values } of statements) await (await this.#statement(sql)).run(...values);
-  }
-
-  async #statement(sql: string): Promise<SqliteStatement> {
-    let statement = this.#statements.get(sql);
-    if (statement === undefined) {
-      statement = await this.#connection.prepare(sql);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
-  }
-
-  #id(key: StorageKey): number {
-    return this.#namespaces.get(key.namespace) as number;
+  #rows(writes: readonly Write[]): EntryRow[] {
+    return writes.map(({ key, value }) => ({
+      namespace: this.#namespaces.get(key.namespace) as number,
+      key: encodePath(key.path),
+      value,
+    }));
   }
 
   async #makeNamespace(name: string): Promise<void> {
-    if (this.#namespaces.has(name)) return;
-    await (await this.#statement('INSERT INTO namespace (name) VALUES (?) ON CONFLICT DO NOTHING')).run(name);
-    await this.namespaceId(name);
+    await (await this.#statements.of('INSERT INTO namespace (name) VALUES (?) ON CONFLICT DO NOTHING')).run(name);
+    await this.#namespaceId(name);
   }
 
-  /** A namespace's number, or -1, which no entry has, for one that is not there yet. Numbers never change. */
-  async namespaceId(name: string): Promise<number> {
+  /** A namespace's number, which never changes; `null` for one that is not there yet. */
+  async #namespaceId(name: string): Promise<number | null> {
     const known = this.#namespaces.get(name);
     if (known !== undefined) return known;
-    const [row] = await this.#connection.all('SELECT id FROM namespace WHERE name = ?', name);
-    if (row === undefined) return -1;
-    this.#namespaces.set(name, Number(row.id));
-    return Number(row.id);
+    const id = await namespaceId(this.#connection, name);
+    if (id !== null) this.#namespaces.set(name, id);
+    return id;
   }
+}
+
+/** Numbers never change, so they may be kept; a namespace that nobody wrote to has none. */
+export async function namespaceId(connection: SqlConnection, name: StorageKey['namespace']): Promise<number | null> {
+  const [row] = await connection.all('SELECT id FROM namespace WHERE name = ?', name);
+  return row === undefined ? null : Number(row.id);
 }
 
 /** The last write of each key, in order. */
@@ -216,18 +263,4 @@ function merge(batches: readonly Batch[]): Write[] {
   const last = new Map<string, Write>();
   for (const { writes } of batches) for (const [text, write] of writes) last.set(text, write);
   return [...last.values()];
-}
-
-function inBuckets(
-  rows: readonly SqlValue[][],
-  sqlFor: (rows: number) => string,
-): { sql: string; values: SqlValue[] }[] {
-  const statements: { sql: string; values: SqlValue[] }[] = [];
-  let at = 0;
-  for (const size of ROW_BUCKETS) {
-    for (; rows.length - at >= size; at += size) {
-      statements.push({ sql: sqlFor(size), values: rows.slice(at, at + size).flat() });
-    }
-  }
-  return statements;
 }

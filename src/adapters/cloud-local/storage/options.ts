@@ -7,6 +7,11 @@ export interface SqliteStorageOptions {
   readonly durability?: StorageDurability;
   /** How long a flush or a read waits for another process, ms, before it is refused as `Transient`. Default 5,000. */
   readonly busyTimeoutMs?: number;
+  /**
+   * Bytes of values that may wait to be written; a commit beyond them rejects `Throttled`, code `BACKLOG_FULL`, unless it
+   * is the only one. Default 256 MiB.
+   */
+  readonly maxUnflushedBytes?: number;
 }
 
 /** Each level's word in SQL, from here and not from the caller: a PRAGMA takes no parameters. */
@@ -17,11 +22,16 @@ const BUSY_TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
 /** @throws FatalError SchemaViolation, code `ARGUMENT_INVALID`, naming the option and what it has to be */
 export function checkOptions(given: SqliteStorageOptions): Required<SqliteStorageOptions> {
-  const options: SqliteStorageOptions = check.known('options', given, ['durability', 'busyTimeoutMs']);
-  const { durability = 'full', busyTimeoutMs = 5_000 } = options;
+  const options: SqliteStorageOptions = check.known('options', given, [
+    'durability',
+    'busyTimeoutMs',
+    'maxUnflushedBytes',
+  ]);
+  const { durability = 'full', busyTimeoutMs = 5_000, maxUnflushedBytes = 256 * 2 ** 20 } = options;
   if (!Object.keys(SYNCHRONOUS).includes(durability)) {
     throw check.invalid('options.durability', '"full", "normal" or "off"', durability);
   }
   check.integer('options.busyTimeoutMs', busyTimeoutMs, 0, BUSY_TIMEOUT_MS_MAX);
-  return { durability, busyTimeoutMs };
+  check.integer('options.maxUnflushedBytes', maxUnflushedBytes, 1);
+  return { durability, busyTimeoutMs, maxUnflushedBytes };
 }

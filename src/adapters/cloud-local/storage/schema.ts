@@ -1,8 +1,8 @@
 /** What is in the database file, and whether a file is ours. */
 import { FatalError } from '../../../contracts/errors.js';
 import type { StorageDurability } from '../../../contracts/storage.js';
+import type { SqlConnection } from './engine.js';
 import { syncNames } from './folder.js';
-import type { SqliteConnection } from './sqlite-port.js';
 
 /** `roll`, in SQLite's header field for the application that a file belongs to. */
 const APPLICATION_ID = 0x726f6c6c;
@@ -31,7 +31,7 @@ const TABLES = `
  * @throws FatalError ConfigInvalid, code `STORAGE_FORMAT`: somebody else's file, or one of a newer version
  */
 export async function prepareFile(
-  connection: SqliteConnection,
+  connection: SqlConnection,
   file: string,
   durability: StorageDurability,
 ): Promise<void> {
@@ -43,7 +43,7 @@ export async function prepareFile(
   await connection.exec('COMMIT');
 }
 
-async function isOurs(connection: SqliteConnection, file: string): Promise<boolean> {
+async function isOurs(connection: SqlConnection, file: string): Promise<boolean> {
   const [header = {}] = await connection.all(
     `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) AS objects
      FROM pragma_application_id, pragma_user_version`,

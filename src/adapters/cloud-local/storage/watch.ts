@@ -8,6 +8,7 @@
  */
 import { RecoverableError } from '../../../contracts/errors.js';
 import type { StorageChange, StoragePrefix } from '../../../contracts/storage.js';
+import { changesOf, type Write } from './batch.js';
 import { isUnder } from './keys.js';
 
 /** Changes that may wait unread, as the contract says. */
@@ -29,7 +30,10 @@ export class Watchers {
     return watcher;
   }
 
-  publish(changes: readonly StorageChange[]): void {
+  /** @param writes asked for only when somebody watches */
+  publish(writes: Iterable<Write>): void {
+    if (this.#watchers.size === 0) return;
+    const changes = changesOf(writes);
     for (const watcher of this.#watchers) watcher.push(changes);
   }
 

@@ -1,0 +1,57 @@
+/**
+ * The engine of `local.sqlite`: the `sqlite3` package, whose every call is a hop to a thread and back.
+ *
+ * The package runs a connection's calls on several threads, and `serialize()` does not order prepared statements.
+ */
+import type { Database, Statement } from 'sqlite3';
+import type { SqlConnection, SqlEngine } from './engine.js';
+import { explained } from './sqlite-errors.js';
+
+export const SQLITE3: SqlEngine = { adapter: 'local.sqlite', newer: 'install a sqlite3 package', open };
+
+async function open(file: string, busyTimeoutMs: number): Promise<SqlConnection> {
+  const { default: sqlite3 } = await import('sqlite3');
+  const database = await settle<Database>(file, (done) => {
+    const opened: Database = new sqlite3.Database(file, (error) => done(error, opened));
+  });
+  database.configure('busyTimeout', busyTimeoutMs);
+  const statements: Statement[] = [];
+  return {
+    threaded: true,
+    exec: (sql) => settle(file, (done) => database.exec(sql, done)),
+    all: (sql, ...values) => settle(file, (done) => database.all(sql, values, done)),
+    prepare: async (sql) => {
+      const statement = await settle<Statement>(file, (done) => {
+        const prepared = database.prepare(sql, (error: Error | null) => done(error, prepared));
+      });
+      statements.push(statement);
+      return {
+        run: (...values) => settle(file, (done) => statement.run(values, done), statement),
+        all: (...values) => settle(file, (done) => statement.all(values, done), statement),
+      };
+    },
+    close: async () => {
+      for (const statement of statements.splice(0)) {
+        await settle(file, (done) => statement.finalize(() => done(null)));
+      }
+      await settle(file, (done) => database.close(done));
+    },
+  };
+}
+
+type Done<T> = (error: Error | null, result?: T) => void;
+
+/**
+ * A statement that failed is still active until it is reset, which the package leaves to the next call with parameters.
+ * While a write is active, SQLite commits no other: a later commit would be reported done and be lost.
+ */
+function settle<T = void>(file: string, call: (done: Done<T>) => void, statement?: Statement): Promise<T> {
+  return new Promise((resolve, reject) => {
+    call((error, result) => {
+      if (error === null || error === undefined) return resolve(result as T);
+      const refuse = () => void explained(error, file).then(reject);
+      if (statement === undefined) refuse();
+      else statement.reset(refuse);
+    });
+  });
+}
