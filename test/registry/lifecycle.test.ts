@@ -49,7 +49,7 @@ function hostOf(
         const instance = (more = {}) => {
           log('made ' + ctx.id);
           return new Proxy(more, { get: (_, key) => key in more ? more[key] : key === 'then' || key === 'health' || key === 'drain' ? undefined
-            : key === 'close' ? async () => { log('disposed ' + ctx.id); } : async () => {} });
+            : key === 'close' || key === Symbol.asyncDispose ? async () => { log('disposed ' + ctx.id); } : async () => {} });
         };
         return (await body(ctx, { call, instance, shared })) ?? instance();
       };
