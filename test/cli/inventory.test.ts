@@ -24,14 +24,22 @@ const INVENTORY = {
       model: 'H200',
       memoryMib: 143_771,
       source: 'nvml',
-      memoryUsedMib: 1_024,
+      index: 0,
+      memoryUsedMib: 113_000,
       utilization: 0.25,
-      temperatureC: 41,
+      temperatureC: 41.4,
+      computeCapability: '9.0',
+      migMode: true,
     },
     { vendor: 'amd', model: 'MI300X', memoryMib: 196_608, source: 'rocm' },
   ],
   instanceType: 'p5en.48xlarge',
   gpuReason: null,
+  gpuSources: [
+    { source: 'nvml', gpus: 1, reason: null, driverVersion: '550.54', warnings: ['GPU 1: GPU is lost (15)'] },
+    { source: 'rocm', gpus: 1, reason: null, driverVersion: null, warnings: [] },
+    { source: null, gpus: 0, reason: 'a GpuEnumerator failed: broken', driverVersion: null, warnings: [] },
+  ],
   cpuLimit: 8,
   memoryLimitMib: 65_536,
   memoryAvailableMib: 60_000,
@@ -56,7 +64,9 @@ describe('compute', () => {
       preemptionLeadMs: null,
     });
     const text = (await place.run(['compute'])).stdout;
-    expect(text).toMatch(/^host +.+\ninstance type +.+\ncpus +\d+.*\nmemory +.+\ngpus +none: .+\n/);
+    expect(text).toMatch(
+      /^host +.+\ninstance type +.+\ncpus +\d+.*\nmemory +.+\n +[█░]{10} .+ used, .+ available\ngpus +none: .+\n/,
+    );
     expect(text).toMatch(/\npreemption +no notice\n$/);
   });
 
@@ -73,10 +83,15 @@ describe('compute', () => {
     expect(rows).toEqual([
       'host | box, 6.1.0, x64',
       'instance type | p5en.48xlarge',
-      'cpus | 64, limited to 8, Some CPU',
-      'memory | 256 GiB, limited to 64.0 GiB, 58.6 GiB available',
-      'gpus | nvidia H200 | 140 GiB, 1.0 GiB used | 25 % busy | 41 °C | told by nvml',
+      'cpus | 8 (limit) of 64, Some CPU',
+      'memory | 64.0 GiB (limit) of 256 GiB',
+      '████████░░ 197 GiB used, 58.6 GiB available',
+      'gpus | 0: nvidia H200 | ███░░░░░░░ | 25 % busy | ████████░░ 110 GiB of 140 GiB | 41 °C | compute 9.0, MIG, told by nvml',
       'amd MI300X | 192 GiB | told by rocm',
+      'gpu sources | nvml: 1 GPU, driver 550.54',
+      'warning: GPU 1: GPU is lost (15)',
+      'rocm: 1 GPU',
+      'no answer: a GpuEnumerator failed: broken',
       'numa nodes | node 0 | 2 cpus | 128 GiB',
       'node 1 | 1 cpu',
       'preemption | in 120 s',
@@ -84,6 +99,81 @@ describe('compute', () => {
     expect(JSON.parse((await place.run(['compute', '--json'])).stdout)).toEqual({
       ...INVENTORY,
       preemptionLeadMs: 120_000,
+    });
+  });
+
+  /** A hint whose figures tell how often it has been asked, and with which options. */
+  const COUNTING = `(() => {
+    let count = 0;
+    return () => ({
+      inventory: async (options) => ({ ...${JSON.stringify(INVENTORY)}, cpuCount: ++count, cpuModel: JSON.stringify(options) }),
+      preemptionSignal: async () => null,
+    });
+  })()`;
+
+  /** Aborts once that much of what was asked for has been told. */
+  async function watched(args: readonly string[], readings: number, tty = false) {
+    bindOdd(place, { provides: 'ComputeHint@1', factory: COUNTING });
+    const stop = new AbortController();
+    const running = place.run(['compute', ...args], {
+      tty,
+      signal: stop.signal,
+      onStdout: (text) => {
+        if (text.split('preemption').length > readings) stop.abort();
+      },
+    });
+    return running;
+  }
+
+  test('--watch --json: a document a line, each read anew, until the signal; GPUs are no older than half a pause', async () => {
+    const { code, stdout, stderr } = await watched(['--watch', '0.1', '--json'], 3);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const told = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { cpuCount: number; cpuModel: string });
+    expect(told.map(({ cpuCount }) => cpuCount)).toEqual([1, 2, 3]);
+    expect(told.map(({ cpuModel }) => JSON.parse(cpuModel))).toEqual(Array(3).fill({ gpuMaxAgeMs: 50 }));
+  });
+
+  test('--watch into a pipe: block after block, an empty line between', async () => {
+    const { stdout } = await watched(['--watch', '0.1'], 2);
+    const blocks = stdout.split('\n\n');
+    expect(blocks.map((block) => /^cpus +8 \(limit\) of (\d+)/m.exec(block)?.[1])).toEqual(['1', '2']);
+    expect(stdout).not.toContain('\x1b');
+  });
+
+  test('--watch on a terminal: redrawn from the corner, cleared once, each line and what is below it wiped', async () => {
+    const { stdout } = await watched(['--watch', '0.1'], 2, true);
+    const frames = stdout.split('\x1b[H');
+    expect(frames).toHaveLength(3);
+    expect(frames[0]).toBe('\x1b[2J');
+    for (const frame of frames.slice(1)) {
+      expect(frame).toMatch(/^\S*\d\d:\d\d:\d\d, every 0.1 s; Ctrl-C ends/);
+      expect(
+        frame
+          .split('\n')
+          .slice(0, -1)
+          .every((line) => line.endsWith('\x1b[K')),
+      ).toBe(true);
+      expect(frame.endsWith('\n\x1b[J')).toBe(true);
+    }
+  });
+
+  test('--watch ends at once in a reading that does not', async () => {
+    bindOdd(place, {
+      provides: 'ComputeHint@1',
+      factory: '() => ({ inventory: () => new Promise(() => {}), preemptionSignal: async () => null })',
+    });
+    const { code, stdout } = await place.run(['compute', '--watch'], { signal: AbortSignal.timeout(50) });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
+  });
+
+  test.each(['0', '0.05', '86401', 'often', '-1'])('--watch=%s is wrong usage', async (text) => {
+    const { code, stderr } = await place.run(['compute', `--watch=${text}`]);
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringMatching(`^rollout-cloud: --watch must be seconds from 0.1 to 86400, found "${text}"\n`),
     });
   });
 

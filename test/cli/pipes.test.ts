@@ -86,6 +86,22 @@ needsBash('streams (not on Windows: bash)', () => {
     expect({ code, stderr }).toEqual({ code: 141, stderr: '' });
   });
 
+  test('compute --watch ends when its reader has seen enough, and in order on Ctrl-C: 130', async () => {
+    const { code, stdout, stderr } = await bash('rc compute --watch 0.1 --json | head -2');
+    expect({ code, stderr }).toEqual({ code: 141, stderr: '' });
+    expect(
+      stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line).arch),
+    ).toEqual([process.arch, process.arch]);
+    const child = place.start(['compute', '--watch', '--json']);
+    const result = ended(child);
+    await once(child.stdout as NodeJS.ReadableStream, 'data');
+    child.kill('SIGINT');
+    expect(await result).toMatchObject({ code: 130, stderr: expect.stringMatching(/^rollout-cloud: SIGINT: .*\n$/) });
+  });
+
   const full = existsSync('/dev/full') ? test : test.skip;
   full('output that cannot be written is told: exit 1 (needs /dev/full)', async () => {
     await bash('echo x | rc objects put -');

@@ -29,11 +29,15 @@ export interface Result {
 
 class Sink extends Writable {
   text = '';
-  constructor(readonly isTTY: boolean) {
+  constructor(
+    readonly isTTY: boolean,
+    readonly onText?: (text: string) => void,
+  ) {
     super();
   }
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
     this.text += chunk.toString();
+    this.onText?.(this.text);
     done();
   }
 }
@@ -76,11 +80,13 @@ export class Place {
       signal?: AbortSignal;
       insisted?: AbortSignal;
       input?: Iterable<Buffer> | AsyncIterable<Buffer>;
+      /** Told all of stdout at each write. */
+      onStdout?: (text: string) => void;
     } = {},
   ): Promise<Result> {
     const never = new AbortController().signal;
-    const { tty = false, env = {}, signal = never, insisted = never, input = [] } = options;
-    const [stdout, stderr] = [new Sink(tty), new Sink(tty)];
+    const { tty = false, env = {}, signal = never, insisted = never, input = [], onStdout } = options;
+    const [stdout, stderr] = [new Sink(tty, onStdout), new Sink(tty)];
     const stdin = () => (input instanceof Readable ? input : Readable.from(input));
     const io = { stdin, stdout, stderr, env, cwd: this.folder, signal, insisted, hostOptions: { importModule } };
     const code = await run(args, io);

@@ -48,7 +48,9 @@ describe('the machine, from recorded /proc and /sys', () => {
   test('no GPUs without the nvml plugin, and gpuReason says what to list in plugins.json', async () => {
     const { gpus, gpuReason } = await inventoryOf(MACHINE);
     expect(gpus).toEqual([]);
-    expect(gpuReason).toBe('no GpuEnumerator is bound: list a plugin that has one under "plugins" in plugins.json');
+    expect(gpuReason).toBe(
+      'no GpuEnumerator is bound: list a plugin that has one under "plugins" in plugins.json, e.g. "rollout.gpu-nvml"',
+    );
   });
 
   test('instance type from DMI, host name, kernel and architecture', async () => {

@@ -19,7 +19,8 @@ export interface MergedGpus {
   readonly sources: readonly GpuSource[];
 }
 
-const NO_ENUMERATOR = 'no GpuEnumerator is bound: list a plugin that has one under "plugins" in plugins.json';
+const NO_ENUMERATOR =
+  'no GpuEnumerator is bound: list a plugin that has one under "plugins" in plugins.json, e.g. "rollout.gpu-nvml"';
 
 /** @param timeoutMs how long each enumerator may take */
 export async function mergeGpus(
