@@ -73,8 +73,8 @@ const CHECKED = ((): WeakMap<object, symbol> => {
  * adapter behaves the same with and without a host; doing it twice is doing it once.
  *
  * The result is still an `instanceof` the implementation's class, and methods beyond the contract pass through. Where
- * the implementation has a `close()`, a second call returns the first one's promise, and any other contract call
- * after it is `FatalError` `Internal`, code `CLOSED`.
+ * the implementation has a `close()` or a `[Symbol.asyncDispose]()`, a second call returns the first one's promise, and
+ * any other contract call after it is `FatalError` `Internal`, code `CLOSED`.
  * @throws FatalError PluginContract when the implementation lacks a method of the contract
  */
 export function checked<T extends object, I extends T>(token: Capability<T>, impl: I, traits: AdapterTraits): I {
@@ -111,16 +111,31 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
     const call = method as (...args: unknown[]) => unknown;
     own.set(name, (...args: unknown[]) => (closing === undefined ? call(...args) : refuseClosed(call)));
   }
-  const { close } = impl as { close?: () => Promise<void> };
-  if (close !== undefined) {
+  const { close, [Symbol.asyncDispose]: dispose } = impl as { close?: () => Promise<void> } & Partial<AsyncDisposable>;
+  const end = close ?? dispose;
+  if (end !== undefined) {
     const closeOnce = () => {
-      closing ??= (async () => close.call(impl))();
+      closing ??= (async () => end.call(impl))();
       return closing;
     };
-    own.set('close', closeOnce);
+    if (close !== undefined) own.set('close', closeOnce);
     own.set(Symbol.asyncDispose, closeOnce);
   }
 
+  return passAsChecked(token, facade(impl, own));
+}
+
+/** Marks what stands before a checked implementation and lets its checks stand, so that they are not made again outside. */
+export function passAsChecked<T extends object, I extends T>(token: Capability<T>, before: I): I {
+  CHECKED.set(before, token.key);
+  return before;
+}
+
+/**
+ * An object that stands before `impl`: what `own` has is taken from there, all else is the implementation's, bound to it.
+ * It is an `instanceof` the implementation's class.
+ */
+export function facade<I extends object>(impl: I, own: ReadonlyMap<string | symbol, unknown>): I {
   // By the method, not its name: one that is replaced later, as spies do, is not called any more.
   const bound = new WeakMap<object, unknown>();
   // The proxy stands on an empty shell: one on the implementation itself could not replace a frozen object's methods.
@@ -141,8 +156,21 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
         ? Reflect.set(impl, property, value, impl)
         : Reflect.defineProperty(receiver, property, { value, writable: true, configurable: true, enumerable: true }),
   });
-  CHECKED.set(proxy, token.key);
   return proxy;
+}
+
+/** How a method answers: with a promise, with an async iterable, or at once. */
+export type MethodKind = 'async' | 'iterable' | 'synchronous';
+
+/** The methods of a contract, by what its door has, each with how it answers. Calls none of them. */
+export function methodsOf<T extends object>(token: Capability<T>): ReadonlyMap<string, MethodKind> {
+  const nobody: DoorContext = { id: 'none', need() {} };
+  return new Map(
+    Object.entries(token.door({} as T, nobody)).map(([name, method]) => {
+      const marked = method as object;
+      return [name, SYNCHRONOUS in marked ? 'synchronous' : ITERABLE in marked ? 'iterable' : 'async'];
+    }),
+  );
 }
 
 /** Marks door methods that return an async iterable, so that a refusal arrives where the caller waits for items. */
@@ -170,6 +198,7 @@ export function synchronous<A extends unknown[], R>(method: (...args: A) => R): 
   return Object.assign((...args: A) => method(...args), { [SYNCHRONOUS]: true });
 }
 
-function failing(error: unknown): AsyncIterable<never> {
+/** An iterable whose first `next()` rejects. */
+export function failing(error: unknown): AsyncIterable<never> {
   return { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }) };
 }

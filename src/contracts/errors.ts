@@ -58,6 +58,7 @@ export type ErrorCode =
   | 'STORAGE_FULL'
   | 'STORAGE_REPLACED'
   | 'TXN_ENDED'
+  | 'VOLUME_NOT_FOUND'
   | 'WATCH_OVERFLOW'
   | (string & {});
 

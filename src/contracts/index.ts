@@ -13,6 +13,7 @@ export {
 export * from './clock.js';
 export * from './compute-hint.js';
 export * from './consume.js';
+export { type Around, type Call, decorate, type Proceed } from './decorate.js';
 export * from './errors.js';
 export { ContentId, LeaseToken, QueueItemId } from './ids.js';
 export * from './object-store.js';

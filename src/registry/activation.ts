@@ -2,9 +2,10 @@
 import { checked } from '../contracts/capability.js';
 import type { Clock } from '../contracts/clock.js';
 import { isCoreError } from '../contracts/errors.js';
+import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { AdapterFactory, Health, Lifecycle, Logger, PluginContext } from '../contracts/plugin.js';
 import { disposeAll, disposeInstance, failure, messageOf, type Owned } from './ending.js';
-import { KNOWN_CAPABILITIES, type PlannedInstance } from './plan.js';
+import type { PlannedInstance } from './plan.js';
 import type { Waiter } from './waits.js';
 
 /** What an activation needs of the host. */

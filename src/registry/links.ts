@@ -1,10 +1,11 @@
 /** An adapter's ways to other instances: what its manifest requires, as the plan resolved it, and nothing else. */
 import * as check from '../contracts/arguments.js';
 import { type Capability, checked } from '../contracts/capability.js';
+import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { Instances, PluginContext } from '../contracts/plugin.js';
 import { closed, failure } from './ending.js';
 import type { Instance } from './instance.js';
-import { KNOWN_CAPABILITIES, type Plan, type PlannedInstance, type Requirement } from './plan.js';
+import type { Plan, PlannedInstance, Requirement } from './plan.js';
 import { problemsError } from './problems.js';
 import { Waiter, type WaitGraph } from './waits.js';
 

@@ -2,16 +2,7 @@
  * The plan: which instances there are, on which adapter, with which configuration, and who needs whom. Made from the
  * configuration and the manifests alone; no code of a plugin runs. Everything wrong is found at once.
  */
-import {
-  BlockStore,
-  type Capability,
-  ComputeHint,
-  GpuEnumerator,
-  ObjectStore,
-  Queue,
-  SecretStore,
-  Storage,
-} from '../contracts/index.js';
+import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { Contribution } from '../contracts/plugin.js';
 import type { BindingEntry, ConfigPath, InstancesEntry, LoadedConfig } from './config.js';
 import { type Adapter, adaptersOf, type Discovery, type Middleware, middlewareOf } from './manifest.js';
@@ -72,17 +63,6 @@ export interface Plan {
   /** About adapters that were left out where every one there is was asked for. */
   readonly warnings: readonly string[];
 }
-
-/** The contracts of this package. A plugin may bring others. */
-export const KNOWN_CAPABILITIES: readonly Capability<never>[] = [
-  ObjectStore,
-  Queue,
-  SecretStore,
-  ComputeHint,
-  GpuEnumerator,
-  Storage,
-  BlockStore,
-] as unknown as Capability<never>[];
 
 /** @throws FatalError ConfigInvalid with every problem found, those of discovery included */
 export function makePlan(config: LoadedConfig, discovery: Discovery): Plan {

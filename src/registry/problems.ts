@@ -64,7 +64,9 @@ export type ProblemCode =
   /** An instance said that it is gone. */
   | 'RC1308'
   /** An instance that the application cannot do without failed on start-up. */
-  | 'RC1309';
+  | 'RC1309'
+  /** A test overrides an instance that has been used. */
+  | 'RC1401';
 
 /** Where a value stands: a file with line and column (from 1), or the name of another source. */
 export interface Place {

@@ -5,6 +5,7 @@
 import { loadBlake3 } from '../adapters/cloud-local/object-store/blake3.js';
 import * as check from '../contracts/arguments.js';
 import { checked } from '../contracts/capability.js';
+import { type Clock, systemClock } from '../contracts/clock.js';
 import { FatalError } from '../contracts/errors.js';
 import type { ContentId } from '../contracts/ids.js';
 import {
@@ -16,15 +17,20 @@ import {
 } from '../contracts/object-store.js';
 
 /** A fresh, empty store. Adapter id `test.memory`; `features` as given, `range` by default. */
-export function memoryObjectStore(features: readonly string[] = ['range']): ObjectStore {
-  return checked(ObjectStore, new MemoryObjectStore(), { adapter: 'test.memory', features });
+export function memoryObjectStore(features: readonly string[] = ['range'], clock: Clock = systemClock): ObjectStore {
+  return checked(ObjectStore, new MemoryObjectStore(clock), { adapter: 'test.memory', features });
 }
 
 /** Bytes in each chunk of a stream. */
 const CHUNK_BYTES = 65_536;
 
 class MemoryObjectStore implements ObjectStore {
+  readonly #clock: Clock;
   readonly #objects = new Map<ContentId, { readonly bytes: Uint8Array; readonly stat: ObjectStat }>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   async putBytes(bytes: Uint8Array, { contentType, signal }: PutHint = {}): Promise<ContentId> {
     const copy = new Uint8Array(bytes);
@@ -32,7 +38,12 @@ class MemoryObjectStore implements ObjectStore {
     signal?.throwIfAborted();
     const id = idOf(copy);
     if (!this.#objects.has(id)) {
-      const stat = { id, size: copy.byteLength, contentType: contentType ?? null, createdAtMs: Date.now() };
+      const stat = {
+        id,
+        size: copy.byteLength,
+        contentType: contentType ?? null,
+        createdAtMs: Math.floor(this.#clock.wallMs()),
+      };
       this.#objects.set(id, { bytes: copy, stat });
     }
     return id;

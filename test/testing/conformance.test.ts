@@ -3,6 +3,7 @@ import {
   BlockStore,
   type Capability,
   ComputeHint,
+  capability,
   GpuEnumerator,
   ObjectStore,
   Queue,
@@ -13,6 +14,7 @@ import { conformance } from '../../src/testing/index.js';
 
 describe('conformance', () => {
   const tokens = [
+    BlockStore,
     ComputeHint,
     GpuEnumerator,
     ObjectStore,
@@ -30,8 +32,8 @@ describe('conformance', () => {
   );
 
   test('a contract without one is named', () => {
-    expect(() => conformance(BlockStore)).toThrow(
-      'no conformance suite is defined for BlockStore@1; call defineSuite first',
+    expect(() => conformance(capability('acme.x/Thing', { major: 1 }))).toThrow(
+      'no conformance suite is defined for acme.x/Thing@1; call defineSuite first',
     );
   });
 

@@ -36,8 +36,6 @@ export class MemoryStorage implements Storage {
   readonly #locks = new Map<string, { holder: string; pid: number }>();
   #closed = false;
 
-  private constructor() {}
-
   static async open(): Promise<MemoryStorage> {
     return checked(Storage, new MemoryStorage(), { adapter: 'local.memory' });
   }
