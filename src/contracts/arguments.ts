@@ -70,6 +70,22 @@ export function signal(what: string, value: AbortSignal | undefined): AbortSigna
   throw invalid(what, 'an AbortSignal', value);
 }
 
+/** What `promise` comes to, or the signal's reason as soon as it is aborted. */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  let stop = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener('abort', stop);
+    if (signal.aborted) stop();
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
 /** A lone surrogate is the only thing that makes a JavaScript string ill-formed. `u` makes pairs one character. */
 const LONE_SURROGATE_OR_NUL = /[\0\p{Surrogate}]/u;
 

@@ -188,7 +188,7 @@ async function* checkedSource(
   let ended = false;
   try {
     for (;;) {
-      const step = await orAborted(chunks.next(), signal);
+      const step = await check.orAborted(chunks.next(), signal);
       ended = step.done === true;
       if (step.done) break;
       size += check.bytes('each chunk of source', step.value).byteLength;
@@ -207,22 +207,6 @@ async function* checkedSource(
 /** @param size bytes that came; when they are too many, no more were asked for */
 function sizeWrong(expectedSize: number, size: number): FatalError {
   return check.invalid('source', `${expectedSize} bytes long, as expectedSize says`, size);
-}
-
-/** What `promise` comes to, or the signal's reason as soon as it is aborted. */
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  let stop = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-    signal.addEventListener('abort', stop);
-    if (signal.aborted) stop();
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', stop);
-  }
 }
 
 function getOptions(given: GetOptions | undefined, adapter: DoorContext): GetOptions {

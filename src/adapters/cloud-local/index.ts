@@ -5,6 +5,7 @@
 import { GpuEnumerator } from '../../contracts/compute-hint.js';
 import { definePlugin } from '../../contracts/plugin.js';
 import { Storage } from '../../contracts/storage.js';
+import { CachedObjectStore } from './cached-object-store.js';
 import { openComputeHint } from './compute-hint.js';
 import { EnvSecretStore } from './env-secret-store.js';
 import { InMemQueue } from './in-mem-queue.js';
@@ -12,6 +13,7 @@ import { MemoryStorage } from './memory-storage.js';
 import { FsObjectStore } from './object-store.js';
 import { SqliteStorage } from './sqlite-storage.js';
 
+export type { CachedObjectStoreOptions, CacheStats } from './cached-object-store.js';
 export { LinuxComputeHint, type LinuxComputeHintOptions, MacosComputeHint, openComputeHint } from './compute-hint.js';
 export type { EnvSecretStoreOptions } from './env-secret-store.js';
 export type { InMemQueueOptions } from './in-mem-queue.js';
@@ -21,7 +23,7 @@ export type { IoMode } from './object-store/in-place.js';
 export type { Durability } from './object-store/layout.js';
 export type { FsObjectStoreOptions } from './object-store.js';
 export type { SqliteStorageOptions } from './sqlite-storage.js';
-export { EnvSecretStore, FsObjectStore, InMemQueue, MemoryStorage, SqliteStorage };
+export { CachedObjectStore, EnvSecretStore, FsObjectStore, InMemQueue, MemoryStorage, SqliteStorage };
 
 export default definePlugin({
   adapters: {
