@@ -7,10 +7,11 @@
  * --prefix bench`). Results go to bench/results/storage.json, by version of Node.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { createRequire, isBuiltin } from 'node:module';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { NodeSqliteStorage } from '../src/adapters/cloud-local/node-sqlite-storage.js';
 import { SqliteStorage } from '../src/adapters/cloud-local/sqlite-storage.js';
 import type { Storage, StorageDurability } from '../src/contracts/storage.js';
 
@@ -79,11 +80,12 @@ interface Plainjob {
 /** The peer, where it is installed: a queue on better-sqlite3. `add` is its commit. */
 function plainjob(synchronous: 'FULL' | 'NORMAL'): Case[] {
   const require = createRequire(resolve('bench/package.json'));
-  let modules: { plain: Plainjob; Database: new (file: string) => unknown };
+  let modules: { plain: Plainjob; Database: new (file: string) => { close(): void } };
   try {
     modules = { plain: require('plainjob'), Database: require('better-sqlite3') };
+    new modules.Database(':memory:').close();
   } catch {
-    console.log('plainjob is not installed (npm ci --prefix bench): measured without it');
+    console.log('plainjob is not installed for this Node (npm ci --prefix bench): measured without it');
     return [];
   }
   const { plain, Database } = modules;
@@ -105,13 +107,22 @@ const cases = [
   ...plainjob('FULL'),
   ...plainjob('NORMAL'),
   ...(await casesOf('sqlite3', (file) => SqliteStorage.open(file))),
+  ...(isBuiltin('node:sqlite') ? await casesOf('node', (file) => NodeSqliteStorage.open(file)) : []),
 ];
 const rates = new Map<Case, number[]>(cases.map((each) => [each, []]));
+/** How late a timer of 1 ms came, ms, over all rounds of a case. */
+const stalls = new Map<Case, number[]>(cases.map((each) => [each, []]));
 try {
   for (let round = 0; round <= ROUNDS; round++) {
     for (const each of cases) {
       const startedAt = performance.now();
+      let lastMs = startedAt;
+      const timer = setInterval(() => {
+        if (round > 0) stalls.get(each)?.push(performance.now() - lastMs - 1);
+        lastMs = performance.now();
+      }, 1);
       const done = await each.go(startedAt + SLICE_MS);
+      clearInterval(timer);
       const rate = (done / (performance.now() - startedAt)) * 1_000;
       if (round > 0) rates.get(each)?.push(rate);
     }
@@ -127,6 +138,8 @@ const results = cases.map((each) => ({
   name: each.name,
   perSecond: Math.round(medianOf(each)),
   toPlainjobFull: Number((medianOf(each) / base).toFixed(2)),
+  stallP99Ms: Number(stallOf(each, 0.99).toFixed(1)),
+  stallMaxMs: Number(stallOf(each, 1).toFixed(1)),
 }));
 console.log(`node ${process.version}, ${ROUNDS} rounds of ${SLICE_MS} ms, medians`);
 console.table(results);
@@ -145,6 +158,11 @@ if (ROUNDS >= 5) {
 function medianOf(of: Case): number {
   const sorted = [...(rates.get(of) ?? [])].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+function stallOf(of: Case, share: number): number {
+  const sorted = [...(stalls.get(of) ?? [])].sort((a, b) => a - b);
+  return sorted[Math.ceil(sorted.length * share) - 1] ?? 0;
 }
 
 /** What was measured before, with this and with other versions of Node. */

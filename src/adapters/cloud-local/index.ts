@@ -10,6 +10,7 @@ import { openComputeHint } from './compute-hint.js';
 import { EnvSecretStore } from './env-secret-store.js';
 import { InMemQueue } from './in-mem-queue.js';
 import { MemoryStorage } from './memory-storage.js';
+import { NodeSqliteStorage } from './node-sqlite-storage.js';
 import { FsObjectStore } from './object-store.js';
 import { SqliteStorage } from './sqlite-storage.js';
 
@@ -23,12 +24,21 @@ export type { IoMode } from './object-store/in-place.js';
 export type { Durability } from './object-store/layout.js';
 export type { FsObjectStoreOptions } from './object-store.js';
 export type { SqliteStorageOptions } from './sqlite-storage.js';
-export { CachedObjectStore, EnvSecretStore, FsObjectStore, InMemQueue, MemoryStorage, SqliteStorage };
+export {
+  CachedObjectStore,
+  EnvSecretStore,
+  FsObjectStore,
+  InMemQueue,
+  MemoryStorage,
+  NodeSqliteStorage,
+  SqliteStorage,
+};
 
 export default definePlugin({
   adapters: {
     'local.fs': ({ config: { root, ...options } }) => FsObjectStore.open(root, options),
     'local.sqlite': ({ config: { path, ...options } }) => SqliteStorage.open(path, options),
+    'local.node-sqlite': ({ config: { path, ...options } }) => NodeSqliteStorage.open(path, options),
     'local.memory': () => MemoryStorage.open(),
     // Instances are queues of their own without being told so twice; the one of the short form has no name.
     'local.in-mem': async ({ config, name, get, clock }) =>
