@@ -59,11 +59,11 @@ export function decorate<T extends object>(capability: string, inner: T, around:
       const nested = CALLS_ON_ANSWERS[capability]?.[name];
       own.set(name, nested === undefined ? wrap(inner, name, kind, around) : nest(inner, name, nested, around));
     }
-    return facade(inner, own);
+    return noted(facade(inner, own));
   }
   const byName = new Map<string, unknown>();
   const plain = facade(inner, own);
-  return new Proxy(plain, {
+  const byAnswer = new Proxy(plain, {
     get(target, property) {
       const value: unknown = Reflect.get(target, property);
       if (typeof value !== 'function' || typeof property !== 'string' || PASSING.has(property)) return value;
@@ -74,6 +74,26 @@ export function decorate<T extends object>(capability: string, inner: T, around:
       return byName.get(property);
     },
   });
+  return noted(byAnswer);
+}
+
+const REGISTRY = Symbol.for('rollout-cloud/decorations');
+
+/** All that were made, by any copy of this package. */
+const DECORATIONS = ((): WeakSet<object> => {
+  const shared = globalThis as { [REGISTRY]?: WeakSet<object> };
+  shared[REGISTRY] ??= new WeakSet();
+  return shared[REGISTRY];
+})();
+
+function noted<T extends object>(decoration: T): T {
+  DECORATIONS.add(decoration);
+  return decoration;
+}
+
+/** Whether closing `value` is closing what it decorates, and nothing else. */
+export function isDecoration(value: object): boolean {
+  return DECORATIONS.has(value);
 }
 
 const KINDS: Readonly<Record<string, MethodKind>> = {

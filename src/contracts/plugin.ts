@@ -200,9 +200,31 @@ export interface PluginContext<Config = Record<string, unknown>> {
 // biome-ignore lint/suspicious/noExplicitAny: each adapter's config type is its own; the schema is what holds it.
 export type AdapterFactory = (context: PluginContext<any>) => object | Promise<object>;
 
+/** What a middleware's factory is given: as an adapter's, and what it is put around. */
+export interface MiddlewareContext<Config = Record<string, unknown>> extends PluginContext<Config> {
+  /** The middleware's id. */
+  readonly id: string;
+  /** What the binding says for this middleware, checked against its own schema. */
+  readonly config: Config;
+  /** `<name>@<major>` of the capability. */
+  readonly capability: string;
+  /** The id of the adapter whose instance it is. */
+  readonly adapter: string;
+}
+
+/**
+ * Puts something around an instance and answers what is to be used in its place: an object of the same contract, most
+ * easily made by `decorate`. `inner` stands behind its contract's checks. What the answer has to be rid of is its
+ * `close()` or `[Symbol.asyncDispose]()`, or is handed to `own`; `inner` is disposed after it, and once, whoever closes it.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: each middleware's config type and contract are its own.
+export type MiddlewareFactory = (inner: any, context: MiddlewareContext<any>) => object | Promise<object>;
+
 export interface PluginModule {
   /** By adapter id, one for each adapter of the manifest. */
   readonly adapters: Readonly<Record<string, AdapterFactory>>;
+  /** By middleware id, one for each that the manifest has. */
+  readonly middleware?: Readonly<Record<string, MiddlewareFactory>>;
   /** Called after the import and before the first factory; again on the next demand when it fails. */
   activate?(): void | Promise<void>;
   /** Called once when the host stops, after the plugin's instances are disposed. */
@@ -212,11 +234,18 @@ export interface PluginModule {
 const PLUGIN = Symbol.for('rollout-cloud/plugin');
 
 /** Marks a module's default export as a plugin. */
-export function definePlugin(plugin: PluginModule): PluginModule {
-  if (typeof plugin?.adapters !== 'object' || plugin.adapters === null) {
-    throw new FatalError('PluginContract', 'definePlugin takes { adapters: { "<adapter id>": factory } }');
+export function definePlugin(
+  plugin: Omit<PluginModule, 'adapters'> & Partial<Pick<PluginModule, 'adapters'>>,
+): PluginModule {
+  const { adapters, middleware } = plugin ?? {};
+  const isMap = (value: unknown) => typeof value === 'object' && value !== null;
+  if (!(isMap(adapters) || (adapters === undefined && isMap(middleware)))) {
+    throw new FatalError(
+      'PluginContract',
+      'definePlugin takes { adapters: { "<adapter id>": factory }, middleware: { "<middleware id>": factory } }, one of them at least',
+    );
   }
-  return Object.freeze({ ...plugin, [PLUGIN]: true });
+  return Object.freeze({ ...plugin, adapters: adapters ?? {}, [PLUGIN]: true });
 }
 
 /** Whether a module's default export came from {@link definePlugin}, of whichever copy of the package. */

@@ -1,5 +1,5 @@
 /** How one instance is made: its plugin's factory, the contract's door, the binding's middleware, its first health. */
-import { checked } from '../contracts/capability.js';
+import { capability, checked } from '../contracts/capability.js';
 import type { Clock } from '../contracts/clock.js';
 import { isCoreError } from '../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
@@ -107,10 +107,20 @@ function ownInto(list: Owned[]): PluginContext['own'] {
   };
 }
 
-function behindDoor({ adapter }: PlannedInstance, instance: object): object {
-  const { id, provides, features } = adapter.manifest;
+/** A contract without a door: all that `checked` does for it is that an instance is closed once. */
+const ANY = capability('any', { major: 1 });
+
+export function closedOnce({ adapter }: PlannedInstance, instance: object): object {
+  return checked(ANY, instance, { adapter: adapter.manifest.id });
+}
+
+/** The door of a capability that a plugin brought is put up by whoever asks: only they have its token. */
+export function behindDoor(planned: PlannedInstance, instance: object): object {
+  const { id, provides, features } = planned.adapter.manifest;
   const token = KNOWN_CAPABILITIES.find((known) => known.id === provides);
-  return token === undefined ? instance : checked(token, instance as never, { adapter: id, features });
+  if (token !== undefined)
+    return checked(token, instance, { adapter: id, ...(features !== undefined && { features }) });
+  return planned.middleware.length === 0 ? instance : closedOnce(planned, instance);
 }
 
 /** As the instance says itself; nothing where it has no `health()`, or nothing to say. */

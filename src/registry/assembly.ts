@@ -4,14 +4,15 @@
  * has not changed.
  */
 import type { Clock } from '../contracts/clock.js';
-import type { AdapterFactory } from '../contracts/plugin.js';
+import type { AdapterFactory, MiddlewareFactory } from '../contracts/plugin.js';
 import { failure } from './ending.js';
 import { Instance, type InstanceHost, type RetryPolicy } from './instance.js';
 import { type LinkedHost, linksOf } from './links.js';
 import { type LoadingHost, PluginRun } from './loading.js';
 import type { Discovery, MissingPlugin, Plugin } from './manifest.js';
-import type { Plan, PlannedInstance } from './plan.js';
+import type { Plan, PlannedInstance, PlannedMiddleware } from './plan.js';
 import type { Waiter } from './waits.js';
+import { wrapInstance } from './wrapping.js';
 
 /** A plan, and what it was made from. */
 export interface Outline {
@@ -62,7 +63,11 @@ export class Assembly {
       ...host,
       factory: (planned, by) => host.factory(planned, () => this.#factory(planned, by)),
       links: (from, by) => linksOf(from, from.requires, outline.plan, this.instances, by, host),
-      wrap: (instance, planned, context, by) => this.#wrap(instance, planned, context, by),
+      wrap: (instance, planned, context, by) =>
+        wrapInstance(instance, planned, context, {
+          factory: (layer) => this.#middleware(layer, by),
+          links: ({ requires }) => linksOf(planned, requires, outline.plan, this.instances, by, host),
+        }),
       lost: (instance, reason) => this.#tellDependents(instance, reason),
     };
     for (const [key, planned] of outline.plan.instances) {
@@ -85,9 +90,14 @@ export class Assembly {
     );
   }
 
-  /** The place for a binding's middleware: see {@link InstanceHost.wrap}. */
-  async #wrap(instance: object, ..._: [PlannedInstance, object, Waiter]): Promise<object> {
-    return instance;
+  async #middleware({ plugin, manifest }: PlannedMiddleware, by: Waiter): Promise<MiddlewareFactory> {
+    const run = this.runs.get(plugin.manifest.id) as PluginRun;
+    const factory = (await run.load(by)).middleware?.[manifest.id];
+    if (typeof factory === 'function') return factory;
+    throw failure(
+      'RC1301',
+      `plugin ${plugin.manifest.id}: its manifest has middleware "${manifest.id}", its module has no factory for it`,
+    );
   }
 
   /** Who holds an instance that is gone cannot be given another; that it serves worse than it should is to be seen. */

@@ -1,0 +1,65 @@
+/**
+ * A binding's middleware, put round its instance: the last of the list first, so that the first is the outermost.
+ *
+ * Each layer is given what is inside it; the contract's door stands before the instance and before the outermost layer,
+ * so a caller is checked, and so is a middleware that calls with arguments of its own.
+ */
+import { isDecoration } from '../contracts/decorate.js';
+import { isCoreError } from '../contracts/errors.js';
+import type { MiddlewareContext, MiddlewareFactory, PluginContext } from '../contracts/plugin.js';
+import { behindDoor, closedOnce, shown } from './activation.js';
+import { disposeInstance, failure, messageOf } from './ending.js';
+import type { PlannedInstance, PlannedMiddleware } from './plan.js';
+
+/** What wrapping needs of the host. */
+export interface WrappingHost {
+  /** Loads the plugin if that has not happened, and gives the middleware's factory. */
+  factory(layer: PlannedMiddleware): Promise<MiddlewareFactory>;
+  /** The context's ways to other instances. */
+  links(layer: PlannedMiddleware): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
+}
+
+/** @param context the adapter's, whose `own` takes what is released before the instance is disposed */
+export async function wrapInstance(
+  instance: object,
+  planned: PlannedInstance,
+  context: PluginContext,
+  host: WrappingHost,
+): Promise<object> {
+  let inner = instance;
+  for (const layer of [...planned.middleware].reverse()) {
+    const { id } = layer.manifest;
+    const factory = await host.factory(layer);
+    const { manifest } = planned.adapter;
+    const wrapped = await ask(factory, inner, `middleware ${id} of ${shown(planned)}`, {
+      ...context,
+      ...host.links(layer),
+      id,
+      config: structuredClone(layer.config),
+      capability: manifest.provides,
+      adapter: manifest.id,
+    });
+    context.signal.throwIfAborted();
+    if (wrapped === inner) continue;
+    // A layer with an end of its own may pass it on, too: each is closed once, whoever does it.
+    inner = isDecoration(wrapped) ? wrapped : context.own(closedOnce(planned, wrapped), disposeInstance);
+  }
+  return inner === instance ? instance : behindDoor(planned, inner);
+}
+
+async function ask(
+  factory: MiddlewareFactory,
+  inner: object,
+  who: string,
+  context: MiddlewareContext,
+): Promise<object> {
+  let answer: unknown;
+  try {
+    answer = await factory(inner, context);
+  } catch (error) {
+    if (isCoreError(error)) throw error;
+    throw failure('RC1303', `${who} failed: ${messageOf(error)}`, error);
+  }
+  if (typeof answer === 'object' && answer !== null) return answer;
+  throw failure('RC1303', `${who} answered ${answer === null ? 'null' : typeof answer}, not an object`);
+}
