@@ -142,11 +142,113 @@ export function withCgroup1(path: string, top: string, files: RecordedFiles): Re
   };
 }
 
-/** A memory limit as cgroup files write it. */
-export const mib = (count: number): string => `${count * 2 ** 20}\n`;
-
 /** What the kernel shows of a version 1 memory limit that is not set. */
 export const V1_UNLIMITED = '9223372036854771712\n';
+
+/**
+ * A container of a burstable pod (requests below limits) on Kubernetes, version 2: a cgroup namespace, so that its own
+ * cgroup is `/`. The request of 0.25 CPUs is a weight, the limit of 1.5 a quota.
+ */
+export const KUBERNETES_BURSTABLE: RecordedFiles = {
+  ...withCgroup2('/', {
+    'cpu.max': '150000 100000\n',
+    'cpu.weight': '10\n',
+    'cpuset.cpus.effective': '0-7\n',
+    'memory.max': '1073741824\n',
+    'memory.high': 'max\n',
+    'memory.min': '0\n',
+  }),
+  '/proc/self/mountinfo': `1205 1185 0:250 / / rw,relatime master:352 - overlay overlay rw,lowerdir=/var/lib/containerd/1
+1206 1205 0:252 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw
+1211 1205 0:26 / /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - cgroup2 cgroup rw
+`,
+};
+
+const POD = '/kubepods/burstable/pod8f7a6f0e-5d0c-4b8e-9f0e-3b1a2c4d5e6f';
+
+/** The same on version 1, in no cgroup namespace: the paths are the host's, and each mount shows the container's own. */
+export const KUBERNETES_BURSTABLE_V1: RecordedFiles = withCgroup1(`${POD}/4c5d`, `${POD}/4c5d`, {
+  'cpu,cpuacct/cpu.cfs_quota_us': '150000\n',
+  'cpu,cpuacct/cpu.cfs_period_us': '100000\n',
+  'cpu,cpuacct/cpu.shares': '256\n',
+  'cpuset/cpuset.cpus': '0-7\n',
+  'memory/memory.limit_in_bytes': '1073741824\n',
+});
+
+/** One without limits: with requests alone it may use the whole node while others leave it. */
+export const KUBERNETES_REQUESTS_ONLY: RecordedFiles = {
+  ...KUBERNETES_BURSTABLE,
+  '/sys/fs/cgroup/cpu.max': 'max 100000\n',
+  '/sys/fs/cgroup/memory.max': 'max\n',
+};
+
+/**
+ * An LXC container with two of the host's CPUs and 2 GiB: lxcfs writes `/proc/cpuinfo` and `/proc/meminfo` for it alone,
+ * with CPUs numbered anew, while `/sys` and the CPU lists show the host's numbers.
+ */
+export const LXC: RecordedFiles = {
+  ...withCgroup2('/.lxc', {
+    'cpuset.cpus.effective': '2,5\n',
+    'memory.max': '2147483648\n',
+    'cpu.max': 'max 100000\n',
+    '.lxc/cpuset.cpus.effective': '2,5\n',
+    '.lxc/memory.max': 'max\n',
+  }),
+  '/proc/self/mountinfo': `612 588 0:52 /proc/cpuinfo /proc/cpuinfo rw,nosuid,nodev,relatime - fuse.lxcfs lxcfs rw,user_id=0
+613 588 0:52 /proc/meminfo /proc/meminfo rw,nosuid,nodev,relatime - fuse.lxcfs lxcfs rw,user_id=0
+601 588 0:29 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime - cgroup2 none rw,nsdelegate
+`,
+  '/proc/cpuinfo': [0, 1].map(xeon).join(''),
+  '/proc/meminfo': `MemTotal:        2097152 kB
+MemFree:         1900000 kB
+MemAvailable:    2000000 kB
+`,
+  '/proc/self/status': status('2,5'),
+  '/proc/sys/kernel/hostname': 'ct101\n',
+};
+
+/** WSL 2: one virtual machine with hybrid cgroups, without DMI tables and without NUMA. */
+export const WSL: RecordedFiles = {
+  '/proc/cpuinfo': [0, 1, 2, 3].map(xeon).join(''),
+  '/proc/meminfo': `MemTotal:        8033012 kB
+MemFree:         6321040 kB
+MemAvailable:    7088540 kB
+`,
+  '/proc/self/status': status('0-3'),
+  '/proc/self/cgroup': `14:misc:/
+6:memory:/
+3:cpuacct:/
+2:cpu:/
+1:cpuset:/
+0::/
+`,
+  '/proc/self/mountinfo': `69 66 0:28 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,mode=755
+70 69 0:29 / /sys/fs/cgroup/unified rw,nosuid,nodev,noexec,relatime - cgroup2 cgroup2 rw,nsdelegate
+71 69 0:30 / /sys/fs/cgroup/cpuset rw,nosuid,nodev,noexec,relatime - cgroup cgroup rw,cpuset
+72 69 0:31 / /sys/fs/cgroup/cpu rw,nosuid,nodev,noexec,relatime - cgroup cgroup rw,cpu
+75 69 0:34 / /sys/fs/cgroup/memory rw,nosuid,nodev,noexec,relatime - cgroup cgroup rw,memory
+`,
+  '/sys/fs/cgroup/cpuset/cpuset.cpus': '0-3\n',
+  '/sys/fs/cgroup/memory/memory.limit_in_bytes': V1_UNLIMITED,
+  '/proc/sys/kernel/hostname': 'DESKTOP-7\n',
+  '/proc/sys/kernel/osrelease': '5.15.153.1-microsoft-standard-WSL2\n',
+};
+
+/** A sandbox that shows nothing of /proc, with a cgroup of its own in /sys. */
+export const NO_PROC: RecordedFiles = {
+  '/sys/fs/cgroup/cpu.max': '200000 100000\n',
+  '/sys/fs/cgroup/memory.max': '536870912\n',
+};
+
+/** The same on version 1. */
+export const NO_PROC_V1: RecordedFiles = {
+  '/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '200000\n',
+  '/sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000\n',
+  '/sys/fs/cgroup/memory/memory.limit_in_bytes': '536870912\n',
+};
+
+/** A memory limit as cgroup files write it. */
+export const mib = (count: number): string => `${count * 2 ** 20}\n`;
 
 function under(folder: string, files: RecordedFiles): RecordedFiles {
   return Object.fromEntries(Object.entries(files).map(([path, content]) => [join(folder, path), content]));

@@ -16,10 +16,12 @@ export interface LinuxLimits {
 
 /** @see https://docs.kernel.org/admin-guide/cgroup-v2.html and, for version 1, its sibling cgroup-v1/ */
 export function readLimits(files: KernelFiles): LinuxLimits {
-  const mounts = cgroupMounts(files);
+  const known = memberships(files);
+  // Where /proc is hidden, the place that every container runtime mounts is all there is to go by.
+  const mounts = known.length > 0 ? cgroupMounts(files) : USUAL_MOUNTS;
   const cpus = [listed(field(files.text('/proc/self/status'), 'Cpus_allowed_list'))];
   const memoryBytes: (number | null)[] = [];
-  for (const { controllers, path } of memberships(files)) {
+  for (const { controllers, path } of known.length > 0 ? known : USUAL_MEMBERSHIPS) {
     for (const folder of lineage(mounts, controllers, path)) {
       const line = (name: string) => files.line(`${folder}/${name}`);
       if (controllers.includes('')) {
@@ -56,6 +58,14 @@ interface CgroupMount {
   readonly top: string;
   readonly at: string;
 }
+
+/** Of version 2, and of a version 1 container. The root of a machine has no limits there, a container's has its own. */
+const USUAL_MOUNTS: readonly CgroupMount[] = [
+  { controllers: [''], top: '/', at: '/sys/fs/cgroup' },
+  ...['cpu', 'cpuset', 'memory'].map((name) => ({ controllers: [name], top: '/', at: `/sys/fs/cgroup/${name}` })),
+];
+
+const USUAL_MEMBERSHIPS: readonly Membership[] = USUAL_MOUNTS.map(({ controllers }) => ({ controllers, path: '/' }));
 
 /**
  * Lines of `/proc/self/mountinfo`: `33 31 0:30 /docker/1f /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct`, with
