@@ -3,6 +3,7 @@
  * hash and systeminformation are imported by the first instance that needs them.
  */
 import { GpuEnumerator } from '../../contracts/compute-hint.js';
+import type { ObjectStore } from '../../contracts/object-store.js';
 import { definePlugin } from '../../contracts/plugin.js';
 import { Storage } from '../../contracts/storage.js';
 import { CachedObjectStore } from './cached-object-store.js';
@@ -49,5 +50,9 @@ export default definePlugin({
     },
     // Asked for at each inventory, not once: an enumerator that failed is tried again, and none is loaded before.
     'local.compute': ({ config, getAll }) => openComputeHint({ ...config, enumerators: () => getAll(GpuEnumerator) }),
+  },
+  middleware: {
+    cache: (inner: ObjectStore, { config, adapter, logger }) =>
+      CachedObjectStore.open(inner, config, { adapter, logger }),
   },
 });

@@ -1,5 +1,5 @@
 /** The built-in plugin as an application gets it: through a host, from plugins.json. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { inject } from 'inversify';
 import { IN_MEM_QUEUE_FEATURES } from '../../../src/adapters/cloud-local/in-mem-queue.js';
@@ -51,6 +51,20 @@ test('paths are relative to plugins.json, and the defaults lie under ./data besi
   const host = await space.host({ bindings: BINDINGS });
   expect(((await host.get(ObjectStore)) as FsObjectStore).root).toBe(space.path('data/object-store'));
   expect(((await host.get(Storage)) as SqliteStorage).path).toBe(space.path('data/rollout.db'));
+});
+
+test('middleware cache answers reads from its folder, when the store behind is no longer what it was', async () => {
+  const cache = { use: 'cache', config: { root: './cache', maxBytes: 1_000 } };
+  const bindings = { ObjectStore: { adapter: 'local.fs', config: { root: './objects' }, middleware: [cache] } };
+  const host = await space.host({ bindings });
+  const store = await host.get(ObjectStore);
+  const id = await store.putBytes(Buffer.from('hello'));
+  const blob = (root: string) => space.path(root, id.slice(0, 2), id.slice(2, 4), id);
+  expect(readFileSync(blob('cache'), 'utf8')).toBe('hello');
+  writeFileSync(blob('objects'), 'other');
+  expect(Buffer.from(await store.getBytes(id)).toString()).toBe('hello');
+  await host.stop();
+  await expect((await space.host({ bindings })).get(ObjectStore)).resolves.toHaveProperty('stats');
 });
 
 test('what was enqueued is there for the next host, and what was acked is not', async () => {
