@@ -75,15 +75,17 @@ const CHECKED = ((): WeakMap<object, symbol> => {
  * The result is still an `instanceof` the implementation's class, and methods beyond the contract pass through. Where
  * the implementation has a `close()` or a `[Symbol.asyncDispose]()`, a second call returns the first one's promise, and
  * any other contract call after it is `FatalError` `Internal`, code `CLOSED`.
+ * @param given left out, messages name the implementation's class and no feature is refused
  * @throws FatalError PluginContract when the implementation lacks a method of the contract
  */
-export function checked<T extends object, I extends T>(token: Capability<T>, impl: I, traits: AdapterTraits): I {
+export function checked<T extends object, I extends T>(token: Capability<T>, impl: I, given?: AdapterTraits): I {
   if (CHECKED.get(impl) === token.key) return impl;
+  const traits = given ?? { adapter: impl.constructor?.name || 'of no name' };
   const features = new Set(traits.features ?? []);
   const context: DoorContext = {
     id: traits.adapter,
     need(feature, asked) {
-      if (features.has(feature)) return;
+      if (given === undefined || features.has(feature)) return;
       throw new FatalError(
         'ConfigInvalid',
         `adapter ${traits.adapter} does not support ${asked} (feature "${feature}"); bind an adapter of ${token.name} that declares it`,

@@ -114,6 +114,12 @@ describe('checked', () => {
     expect(await box.get(' a ')).toBe('replaced a');
   });
 
+  test('without traits names the class in messages, and refuses no feature', async () => {
+    expect(await checked(Box, new PrivateBox()).get('later')).toBe('later private');
+    const { get: _get, ...lacking } = new PrivateBox();
+    expect(() => checked(Box, lacking as unknown as Box)).toThrow('adapter Object has no get()');
+  });
+
   test('is still an instanceof the implementation’s class', () => {
     const box = checked(Box, new ClosableBox(), TRAITS);
     expect(box).toBeInstanceOf(ClosableBox);
