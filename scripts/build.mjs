@@ -17,7 +17,7 @@ const dist = join(root, 'dist');
 /** Written last, so that an interrupted build is not taken for a finished one. */
 const stamp = join(dist, 'THIRD-PARTY-NOTICES.txt');
 /** Modules that are started as processes of their own, beside the program; nothing imports them. */
-const CHILDREN = ['adapters/gpu-nvml/nvml-child.ts'];
+const CHILDREN = ['adapters/gpu-nvml/nvml-child.ts', 'registry/isolation/child.ts'];
 const BUNDLED = /^(inversify|@inversifyjs\/.*|reflect-metadata)$/;
 
 const filesIn = (folder) =>

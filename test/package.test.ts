@@ -12,7 +12,7 @@ const ENTRIES = ['.', './contracts', './testing', './adapters/cloud-local', './a
 const MODULES = ENTRIES.map((entry) => posix.join('dist', entry, 'index.js'));
 /** What is started as a process of its own. */
 const PROGRAMS = Object.values(PACKAGE.bin);
-const CHILDREN = ['dist/adapters/gpu-nvml/nvml-child.js'];
+const CHILDREN = ['dist/adapters/gpu-nvml/nvml-child.js', 'dist/registry/isolation/child.js'];
 
 let app: InstalledPackage;
 

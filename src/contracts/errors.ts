@@ -166,6 +166,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full: free some space',
   ENOTDIR: 'a file stands where a folder is needed: move it or configure another path',
   EPERM: 'this user may not do that: change its owner or mode, or configure another path',
+  ERR_ACCESS_DENIED: 'the plugin may not do that: list it in the "permissions" of its manifest',
   EROFS: 'the file system is read-only: configure another path',
 };
 

@@ -9,6 +9,7 @@ import * as check from './arguments.js';
 import { capability } from './capability.js';
 
 const REDACTED = '[redacted]';
+const BRAND = Symbol.for('rollout-cloud/SecretValue');
 
 /**
  * A secret's text, kept from logs by mistake: `console.log`, JSON and string concatenation print `[redacted]`.
@@ -19,6 +20,7 @@ export class SecretValue {
 
   constructor(text: string) {
     this.#text = text;
+    Object.defineProperty(this, BRAND, { value: true });
   }
 
   /** The secret itself. May be empty. */
@@ -41,6 +43,11 @@ export class SecretValue {
   [inspect.custom](): string {
     return REDACTED;
   }
+}
+
+/** Whether `value` is a {@link SecretValue}, of whichever copy of the package. */
+export function isSecretValue(value: unknown): value is SecretValue {
+  return typeof value === 'object' && value !== null && BRAND in value;
 }
 
 export interface SecretStore {

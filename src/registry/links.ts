@@ -84,14 +84,17 @@ export function linksOf(
 
 /** Instances behind the door of a capability that a plugin brought: only who asks has its token. */
 export class Faces {
-  readonly #faces = new WeakMap<object, object>();
+  /** By instance, then by door: what asks for a plugin in another process has a token without one. */
+  readonly #faces = new WeakMap<object, WeakMap<object, object>>();
 
   of<T extends object>(capability: Capability<T>, instance: object): T {
     if (KNOWN_KEYS.has(capability.key)) return instance as T;
-    let face = this.#faces.get(instance);
+    const faces = this.#faces.get(instance) ?? new WeakMap<object, object>();
+    this.#faces.set(instance, faces);
+    let face = faces.get(capability.door);
     if (face === undefined) {
       face = checked(capability, instance as T, { adapter: capability.name });
-      this.#faces.set(instance, face);
+      faces.set(capability.door, face);
     }
     return face as T;
   }

@@ -55,6 +55,13 @@ export const importPlugin: LoadPlugin = async ({ manifest, mainUrl }, { importMo
   throw failure('RC1301', message);
 };
 
+/** Wherever its manifest says that it runs. Of other processes nothing is imported before a plugin wants one. */
+export const bringUp: LoadPlugin = async (plugin, context) => {
+  if (plugin.manifest.run !== 'process') return importPlugin(plugin, context);
+  const { isolatePlugin } = await import('./isolation/isolate.js');
+  return isolatePlugin(plugin, context);
+};
+
 /** What a plugin's run needs of its host. */
 export interface LoadingHost {
   readonly logger: Logger;

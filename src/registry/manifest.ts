@@ -22,6 +22,10 @@ export interface Plugin {
   readonly manifest: PluginManifest;
   /** What to import. */
   readonly mainUrl: string;
+  /** Real path of the folder that its manifest lies in. */
+  readonly folder?: string;
+  /** What paths of its permissions are relative to: the folder of the configuration. */
+  readonly base?: string;
 }
 
 /** A plugin that was listed and is not there, and why. */
@@ -62,7 +66,7 @@ export function discover(config: LoadedConfig): Discovery {
     }
     const twin = 'plugin' in found && plugins.some(({ manifest }) => manifest.id === found.plugin.manifest.id);
     if ('plugin' in found && !twin) {
-      plugins.push(found.plugin);
+      plugins.push({ ...found.plugin, base: config.folder });
       continue;
     }
     const [code, message]: [ProblemCode, string] =
@@ -182,7 +186,7 @@ function readManifest(use: string, folder: string, isBuiltIn: boolean): Found {
   // Under a transpiler a built-in's main is there in its source form.
   if (!isBuiltIn && !existsSync(main))
     return wrong(file, `main "${manifest.main}" is not there; build the plugin first`);
-  return { plugin: { manifest, mainUrl: pathToFileURL(real).href } };
+  return { plugin: { manifest, mainUrl: pathToFileURL(real).href, folder: realpathSync(folder) } };
 }
 
 /** Semver is two dozen files, and most manifests name no engines: it is loaded for the first that does. */

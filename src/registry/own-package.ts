@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url';
 const self = fileURLToPath(import.meta.url);
 
 /** The nearest folder upwards with a package.json: a build may have moved this code to any depth. */
-const root = (() => {
+export const PACKAGE_FOLDER = (() => {
   let folder = dirname(self);
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return folder;
 })();
 
 /** The tree that runs: `dist`, or `src` under a transpiler. */
-const [tree = ''] = relative(root, self).split(sep);
+export const [TREE = ''] = relative(PACKAGE_FOLDER, self).split(sep);
 
-export const VERSION: string = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version;
+export const VERSION: string = JSON.parse(readFileSync(join(PACKAGE_FOLDER, 'package.json'), 'utf8')).version;
 
 /** Each folder in it is a plugin. */
-export const ADAPTERS_FOLDER = join(root, tree, 'adapters');
+export const ADAPTERS_FOLDER = join(PACKAGE_FOLDER, TREE, 'adapters');

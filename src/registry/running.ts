@@ -20,7 +20,7 @@ import { Emitter, EVENT_KINDS, type HostEvents, type HostState, type Unsubscribe
 import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
 import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
-import { importPlugin } from './loading.js';
+import { bringUp } from './loading.js';
 import { nameOf } from './plan.js';
 import { type Problem, problemsError, showProblem } from './problems.js';
 import {
@@ -71,7 +71,7 @@ export class PluginHost implements Host {
       faces: this.#faces,
       retry: { ...RETRY, ...options.retry },
       importModule: options.importModule ?? ((url) => import(url)),
-      load: ports.load ?? importPlugin,
+      load: ports.load ?? bringUp,
       factory: ports.factory ?? ((_, load) => load()),
       isStopped: () => this.#stopping !== null,
     };
@@ -228,6 +228,21 @@ export class PluginHost implements Host {
     }
     this.#moveTo('stopped');
     return stopping.report();
+  }
+
+  async reload(pluginId: string): Promise<void> {
+    if (this.#stopping !== null) throw closed('reload');
+    const run = this.#assembly.runs.get(pluginId);
+    const known = [...this.#assembly.runs.keys()];
+    if (run === undefined) throw check.invalid('pluginId', `the id of a plugin: ${known.join(', ')}`, pluginId);
+    const { run: where = 'inprocess' } = run.plugin.manifest;
+    if (where !== 'process') {
+      const message = `plugin ${pluginId} runs in this process, where code that is imported stays; give its manifest "run": "process" to reload it, or start the host again`;
+      throw new FatalError('ConfigInvalid', message, { code: 'RELOAD_UNSUPPORTED', context: { plugin: pluginId } });
+    }
+    if (run.state !== 'loaded') return;
+    const { reloadIsolated } = await import('./isolation/isolate.js');
+    await reloadIsolated(await run.load(null));
   }
 
   #notConstructed(Class: { readonly name: string }, error: unknown): unknown {

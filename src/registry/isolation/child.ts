@@ -1,0 +1,173 @@
+/**
+ * What runs in a plugin's process: loads the plugin, makes its instances, and serves the calls to them. It is bundled as
+ * a file of its own, and knows the contracts and this folder, nothing of the host.
+ */
+import type { Capability } from '../../contracts/capability.js';
+import { systemClock } from '../../contracts/clock.js';
+import { FatalError } from '../../contracts/errors.js';
+import {
+  type Instances,
+  isPluginModule,
+  type Logger,
+  type PluginContext,
+  type PluginModule,
+} from '../../contracts/plugin.js';
+import { disposeAll, disposeInstance, type Owned } from '../ending.js';
+import { CROSSINGS, methodsOver } from './crossings.js';
+import { Peer, ROOT } from './peer.js';
+import { Lend } from './references.js';
+
+/** What the host says of an instance that is to be made. */
+export interface OpenRequest {
+  /** Names the instance in calls back to the host. */
+  readonly key: string;
+  readonly adapter: string;
+  readonly name: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  /** The capability that it serves, `<name>@<major>`. */
+  readonly provides: string;
+  /** What `ctx.has` answers, by `Name` or `Name#instance`. */
+  readonly has: Readonly<Record<string, boolean>>;
+  readonly signal: AbortSignal;
+}
+
+/** Names a capability where its token cannot go. */
+export interface Asked {
+  readonly name: string;
+  readonly major: number;
+  readonly instance?: string;
+}
+
+interface Opened {
+  readonly abort: AbortController;
+  readonly owned: Owned[];
+}
+
+let plugin: PluginModule | null = null;
+const opened = new Map<string, Opened>();
+/** By what came from the host: asked for again, it is the same. */
+const faces = new WeakMap<object, object>();
+
+const peer = new Peer(
+  // That the channel breaks is told by its end.
+  { send: (message) => void (process.connected && process.send?.(message, undefined, undefined, () => {})) },
+  {
+    /** Imports the plugin; answers the ids of its adapters. What is thrown is told as it is. */
+    load: async (mainUrl: string): Promise<string[]> => {
+      const module = ((await import(mainUrl)) as { default?: unknown }).default;
+      if (!isPluginModule(module)) {
+        throw new FatalError('PluginContract', 'its default export is not from definePlugin()', { code: 'RC1301' });
+      }
+      await module.activate?.();
+      plugin = module;
+      return Object.keys(module.adapters);
+    },
+    open,
+    dispose,
+    deactivate: () => plugin?.deactivate?.(),
+    /** Says that the process works off its events. */
+    ping: () => true,
+  },
+);
+
+process.on('message', (message) => peer.receive(message as never));
+// Without its host there is nobody to serve.
+process.on('disconnect', () => process.exit());
+// A terminal or service manager signals the whole group: when to end is for the host to say, which first disposes.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+
+async function open(request: OpenRequest): Promise<Lend> {
+  const { key, adapter, name, config, provides, signal } = request;
+  const factory = plugin?.adapters[adapter];
+  if (factory === undefined) throw new FatalError('PluginContract', `there is no factory for "${adapter}"`);
+  const abort = new AbortController();
+  signal.addEventListener('abort', () => abort.abort(signal.reason), { once: true });
+  if (signal.aborted) abort.abort(signal.reason);
+  const entry: Opened = { abort, owned: [] };
+  const context: PluginContext = {
+    id: adapter,
+    name,
+    config,
+    signal: abort.signal,
+    logger: loggerOf(key),
+    clock: systemClock,
+    has: (capability, instance) => has(request, capability, instance),
+    get: async (capability, instance) => {
+      const standIn = await peer.call(ROOT, 'get', [key, asked(capability, instance)]);
+      return faceOf(capability, standIn as object);
+    },
+    getAll: async <T extends object>(capability: Capability<T>) => {
+      type Answer = { active: object[]; failed: Instances<T>['failed'] };
+      const { active, failed } = (await peer.call(ROOT, 'getAll', [key, asked(capability)])) as Answer;
+      return Object.assign(
+        active.map((each) => faceOf(capability, each)),
+        { failed },
+      );
+    },
+    own: (resource, dispose) => {
+      entry.owned.push({ dispose: () => dispose(resource) });
+      return resource;
+    },
+    report: (health) => peer.notify(ROOT, 'report', [key, health]),
+  };
+  try {
+    const instance: unknown = await factory(context);
+    if (typeof instance !== 'object' || instance === null) {
+      const found = instance === null ? 'null' : typeof instance;
+      throw new TypeError(`the factory answered ${found}, not an object`);
+    }
+    // First of all when it is disposed: what it owns is released after it.
+    entry.owned.push({ dispose: () => disposeInstance(instance) });
+    abort.signal.throwIfAborted();
+    opened.set(key, entry);
+    const { answers = {}, properties = [], extras } = CROSSINGS[provides] ?? {};
+    return new Lend(instance, [...Object.keys(answers), ...properties], extras);
+  } catch (error) {
+    abort.abort(error);
+    await disposeAll(entry.owned);
+    throw error;
+  }
+}
+
+async function dispose(key: string): Promise<void> {
+  const entry = opened.get(key);
+  opened.delete(key);
+  entry?.abort.abort(new FatalError('Internal', `${key} is being disposed`, { code: 'CLOSED' }));
+  await disposeAll(entry?.owned ?? []);
+}
+
+function has({ has, adapter }: OpenRequest, { name }: { readonly name: string }, instance?: string): boolean {
+  const spelled = instance === undefined ? name : `${name}#${instance}`;
+  const answer = Object.hasOwn(has, spelled) ? has[spelled] : undefined;
+  if (answer !== undefined) return answer;
+  const message = `RC1304 adapter ${adapter} asked for ${spelled}, which its manifest does not require; add "${spelled}" to "requires"`;
+  throw new FatalError('PluginContract', message, { code: 'RC1304' });
+}
+
+function asked({ name, major }: Pick<Asked, 'name' | 'major'>, instance?: string): Asked {
+  return { name, major, ...(instance !== undefined && { instance }) };
+}
+
+/** What came from the host, behind the door of the plugin's own token: arguments are checked before they travel. */
+function faceOf<T extends object>(capability: Capability<T>, standIn: object): T {
+  const known = faces.get(standIn);
+  if (known !== undefined) return known as T;
+  const reference = peer.reference(standIn);
+  // The plugin's own instance, come home by way of the host.
+  if (reference === undefined) return standIn as T;
+  const call = (method: string, args: readonly unknown[]) => peer.call(reference.id, method, args);
+  const methods = methodsOver(capability.id, reference, call) as T;
+  // Which features there are the host knows, and refuses by.
+  const face = { ...methods, ...capability.door(methods, { id: capability.name, need() {} }), [KEPT]: standIn };
+  faces.set(standIn, face);
+  return face;
+}
+
+/** Holds on to the stand-in: collected, it would be given back. */
+const KEPT = Symbol('stand-in');
+
+function loggerOf(key: string): Logger {
+  const at = (level: keyof Logger) => (message: string, context?: object) =>
+    peer.notify(ROOT, 'log', [key, level, message, ...(context === undefined ? [] : [context])]);
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}

@@ -1,0 +1,293 @@
+/**
+ * A plugin in a process of its own.
+ *
+ * ```
+ * no process ──demand──> starting ──> running ──reload: a second one beside it, then this one ends
+ *      ^                    │            │
+ *      └── failed to load ──┘            │ crashed: calls under way are rejected, the next demand starts it again
+ *      └─────────────────────────────────┘ (the third time within 5 minutes: failed, until it is reloaded)
+ * ```
+ * Its instances are stand-ins that outlive the process: whoever holds one goes on with it after a crash or a reload, as
+ * the first call to the new process opens it there again.
+ */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { FatalError, isCoreError, RecoverableError } from '../../contracts/errors.js';
+import { definePlugin, type PluginModule } from '../../contracts/plugin.js';
+import { closed, failure, messageOf, withTimeout } from '../ending.js';
+import type { LoadContext, LoadPlugin } from '../loading.js';
+import type { Plugin } from '../manifest.js';
+import { PACKAGE_FOLDER, TREE } from '../own-package.js';
+import { IsolatedInstance, type Remote } from './instance.js';
+import { ROOT } from './peer.js';
+import { environment, permissionFlags } from './permissions.js';
+import { PluginProcess } from './process.js';
+
+/** Crashes within the window after which it is not started again. */
+const CRASHES_MAX = 3;
+const CRASH_WINDOW_MS = 5 * 60_000;
+/** How long the process may take to load the plugin: as an activation, of which the first load is a part. */
+const LOAD_MS = 10_000;
+/** How long a process may go without a word while a call is under way. Longer work belongs off its main thread. */
+const ANSWER_MS = 30_000;
+/** How long a process has to say that it works off its events, when something in it took too long. */
+const PING_MS = 1_000;
+/** How long the plugin's `deactivate` may take. */
+const DEACTIVATE_MS = 2_000;
+/** How long a reload waits for calls to the old process. */
+const DRAIN_MS = 10_000;
+
+/** Where the program of the child lies: in the tree that runs, or, for sources under a transpiler, in the build. */
+const ENTRY = [TREE, 'dist']
+  .map((tree) => join(PACKAGE_FOLDER, tree, 'registry/isolation/child.js'))
+  .find((file) => existsSync(file));
+
+const isolated = new WeakMap<PluginModule, IsolatedPlugin>();
+
+/** Starts the plugin's process and loads the plugin there; the module's factories answer stand-ins. */
+export const isolatePlugin: LoadPlugin = async (plugin, context) => {
+  const it = new IsolatedPlugin(plugin, context);
+  await it.running();
+  isolated.set(it.module, it);
+  return it.module;
+};
+
+/**
+ * Loads the plugin's code as it is now into a second process, opens every instance there, and moves over; calls under
+ * way end in the old one, which is kept when anything of that fails.
+ */
+export async function reloadIsolated(module: PluginModule): Promise<void> {
+  await isolated.get(module)?.reload();
+}
+
+/** What decides when a process is given up; smaller in tests. */
+export interface Limits {
+  readonly answerMs: number;
+}
+
+export class IsolatedPlugin {
+  readonly module: PluginModule;
+  /** `plugin acme.vault`. */
+  readonly who: string;
+  readonly instances = new Map<string, IsolatedInstance>();
+  readonly #plugin: Plugin;
+  readonly #context: LoadContext;
+  readonly #limits: Limits;
+  #current: PluginProcess | null = null;
+  #starting: Promise<PluginProcess> | null = null;
+  #reloading: Promise<void> = Promise.resolve();
+  /** Processes that this side ends: that they do is no crash. */
+  readonly #retired = new WeakSet<PluginProcess>();
+  /** When it crashed, in ms of the process's clock. */
+  #crashes: number[] = [];
+  #failure: FatalError | null = null;
+  /** How the last process ended, while there is no other. */
+  lastEnd: string | null = null;
+  #stopped = false;
+  #nextKey = 0;
+
+  constructor(plugin: Plugin, context: LoadContext, limits: Limits = { answerMs: ANSWER_MS }) {
+    const { id, contributes } = plugin.manifest;
+    this.who = `plugin ${id}`;
+    this.#plugin = plugin;
+    this.#context = context;
+    this.#limits = limits;
+    this.module = definePlugin({
+      adapters: Object.fromEntries(
+        contributes.adapters.map((adapter) => [
+          adapter.id,
+          async (ctx) => {
+            const instance = new IsolatedInstance(this, adapter, ctx, `${++this.#nextKey}`);
+            return instance.activate();
+          },
+        ]),
+      ),
+      deactivate: () => this.stop(),
+    });
+    context.signal.addEventListener('abort', () => this.#starting !== null && void this.stop(), { once: true });
+  }
+
+  get logger() {
+    return this.#context.logger;
+  }
+
+  /** Why it is not started again. */
+  get failure(): FatalError | null {
+    return this.#failure;
+  }
+
+  /** Its process, started if there is none. */
+  running(): PluginProcess | Promise<PluginProcess> {
+    if (this.#stopped) return Promise.reject(closed(this.who));
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    if (this.#current !== null) return this.#current;
+    this.#starting ??= this.#start()
+      .then((process) => {
+        this.lastEnd = null;
+        this.#current = process;
+        return process;
+      })
+      .finally(() => {
+        this.#starting = null;
+      });
+    return this.#starting;
+  }
+
+  /** Ends a process that does not work off its events; one that does is left alone, with all else that it serves. */
+  async check(process: PluginProcess, doing: string): Promise<void> {
+    const late = () => new Error('late');
+    await withTimeout(process.peer.call(ROOT, 'ping', []), PING_MS, late).catch(() =>
+      process.kill(`hung (${doing}) and was killed`),
+    );
+  }
+
+  reload(): Promise<void> {
+    const reloading = this.#reloading.then(() => this.#reload());
+    this.#reloading = reloading.catch(() => {});
+    return reloading;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    const process = this.#current ?? (await this.#starting?.catch(() => null));
+    this.#current = null;
+    if (process != null) await this.#retire(process);
+  }
+
+  async #start(): Promise<PluginProcess> {
+    const { manifest, mainUrl } = this.#plugin;
+    const process = this.#spawn();
+    try {
+      const late = () =>
+        failure('RC1302', `${this.who}: its process did not load ${manifest.main} within ${LOAD_MS} ms`);
+      const ids = (await withTimeout(process.peer.call(ROOT, 'load', [mainUrl]), LOAD_MS, late)) as string[];
+      const lacking = manifest.contributes.adapters.find(({ id }) => !ids.includes(id));
+      if (lacking === undefined) return process;
+      throw failure(
+        'RC1301',
+        `${this.who}: its manifest has adapter "${lacking.id}", its module has no factory for it`,
+      );
+    } catch (error) {
+      this.#retired.add(process);
+      process.kill();
+      if (isCoreError(error) && error.code !== 'RC1301') throw error;
+      if (isCoreError(error) && error.message.startsWith('RC')) throw error;
+      throw failure('RC1301', `${this.who}: loading ${manifest.main} failed: ${messageOf(error)}`, error);
+    }
+  }
+
+  #spawn(): PluginProcess {
+    const {
+      manifest,
+      mainUrl,
+      folder = dirname(fileURLToPath(mainUrl)),
+      base = globalThis.process.cwd(),
+    } = this.#plugin;
+    if (ENTRY === undefined)
+      throw new FatalError('Internal', 'the program of plugin processes is missing: build first');
+    const { permissions = {} } = manifest;
+    const spawned = new PluginProcess({
+      entry: ENTRY,
+      flags: permissionFlags(permissions, base, [folder, PACKAGE_FOLDER]),
+      env: environment(permissions),
+      who: this.who,
+      logger: this.logger,
+      answerMs: this.#limits.answerMs,
+      root: this.#services(),
+      ended: (how) => this.#ended(spawned, how),
+    });
+    return spawned;
+  }
+
+  /** What the process may ask the host for: what the context of one of its instances has. */
+  #services(): object {
+    const of = (key: string) => {
+      const instance = this.instances.get(key);
+      if (instance === undefined) throw closed(`${this.who}: an instance of it`);
+      return instance;
+    };
+    return {
+      get: (key: string, asked: never) => of(key).get(asked),
+      getAll: (key: string, asked: never) => of(key).getAll(asked),
+      report: (key: string, health: never) => of(key).report(health),
+      log: (_key: string, level: 'debug' | 'info' | 'warn' | 'error', message: string, context?: object) =>
+        context === undefined ? this.logger[level](message) : this.logger[level](message, context),
+    };
+  }
+
+  /** Counts a crash, and says what to answer those whose calls were under way. */
+  #ended(process: PluginProcess, how: string): Error {
+    if (this.#current === process) this.#current = null;
+    if (this.#retired.has(process)) return closed(this.who);
+    this.lastEnd = how;
+    const now = performance.now();
+    this.#crashes = [...this.#crashes.filter((at) => now - at < CRASH_WINDOW_MS), now];
+    const times = this.#crashes.length;
+    const { id: plugin } = this.#plugin.manifest;
+    const budget = `${CRASHES_MAX} within ${CRASH_WINDOW_MS / 60_000} minutes`;
+    if (times >= CRASHES_MAX) {
+      this.#failure = new FatalError(
+        'PluginContract',
+        `${this.who} crashed ${budget.replace(' ', ' times ')}, the last time its process ${how}; it stays stopped until host.reload("${plugin}") or a new start of the host`,
+        { code: 'PLUGIN_FAILED', context: { plugin, crashes: times, how } },
+      );
+    }
+    const next = this.#failure === null ? 'the next call starts it again' : 'it is not started again';
+    this.logger.error(`${this.who}: its process ${how}; ${next} (crash ${times} of ${budget})`);
+    const reason = this.#failure?.message ?? `its process ${how}; ${next}`;
+    for (const instance of this.instances.values()) instance.onCrash(reason);
+    return new RecoverableError('Transient', `${this.who}: its process ${how} while the call was under way; ${next}`, {
+      code: 'PLUGIN_CRASHED',
+      ...(this.#failure !== null && { retry: { kind: 'never' } as const }),
+      context: { plugin, how },
+    });
+  }
+
+  async #reload(): Promise<void> {
+    if (this.#stopped) throw closed(this.who);
+    // One that is just starting has the old code.
+    await this.#starting?.catch(() => {});
+    const next = await this.#start();
+    const opened = [...this.instances.values()];
+    let remotes: Remote[];
+    try {
+      remotes = await Promise.all(opened.map((instance) => instance.open(next)));
+    } catch (error) {
+      this.#retired.add(next);
+      next.kill();
+      throw error;
+    }
+    const previous = this.#current;
+    this.#current = next;
+    this.#failure = null;
+    this.#crashes = [];
+    this.lastEnd = null;
+    opened.forEach((instance, i) => void instance.moveTo(remotes[i] as Remote));
+    this.logger.info(`${this.who}: reloaded`);
+    if (previous === null) return;
+    const late = () =>
+      failure('RC1305', `draining the old process of ${this.who} did not finish within ${DRAIN_MS} ms`);
+    try {
+      await withTimeout(previous.peer.whenIdle(), DRAIN_MS, late);
+      const disposing = opened.map((instance) => instance.disposeIn(previous));
+      await withTimeout(Promise.all(disposing), DRAIN_MS, late);
+    } catch (error) {
+      // The new code serves: what the old one left undone is told, and ends with its process.
+      this.logger.warn(messageOf(error), { error });
+    }
+    await this.#retire(previous).catch((error) => this.logger.warn(messageOf(error), { error }));
+  }
+
+  /** Lets the plugin deactivate, then ends the process; bounded, whatever the plugin does. */
+  async #retire(process: PluginProcess): Promise<void> {
+    this.#retired.add(process);
+    const late = () => failure('RC1305', `deactivating ${this.who} did not finish within ${DEACTIVATE_MS} ms`);
+    try {
+      if (!process.peer.isClosed) await withTimeout(process.peer.call(ROOT, 'deactivate', []), DEACTIVATE_MS, late);
+    } finally {
+      await process.end();
+    }
+  }
+}

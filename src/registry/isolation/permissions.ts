@@ -1,0 +1,71 @@
+/**
+ * What a plugin's process may do, as flags for Node and an environment.
+ *
+ * The flags are a seat belt: they stop a plugin that reaches where it said it would not, and they are no boundary against
+ * code that means harm. Source: https://nodejs.org/api/permissions.html, "The Permission Model does not protect against
+ * malicious code". Which flags there are is asked of Node itself: `--experimental-permission` was renamed in 22.13 and
+ * 23.5, and the network can be withheld from Node 25 on.
+ */
+import { existsSync, realpathSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, resolve, sep } from 'node:path';
+import type { PluginPermissions } from '../../contracts/plugin.js';
+
+/** Flags that this Node knows. */
+export type KnownFlags = Pick<ReadonlySet<string>, 'has'>;
+
+/**
+ * @param folder what relative paths of the permissions are relative to
+ * @param code folders whose code runs in the process: what they may import can be read, nothing else is granted by it
+ */
+export function permissionFlags(
+  permissions: PluginPermissions,
+  folder: string,
+  code: readonly string[],
+  known: KnownFlags = process.allowedNodeEnvironmentFlags,
+): string[] {
+  const read = [...code, ...code.flatMap(packageFolders)];
+  const paths = (given: readonly string[] = []) => given.map((path) => (path === '*' ? path : resolve(folder, path)));
+  const asked: [boolean | undefined, string][] = [
+    [permissions.addons, '--allow-addons'],
+    [permissions.childProcess, '--allow-child-process'],
+    [permissions.workers, '--allow-worker'],
+    [permissions.network, '--allow-net'],
+  ];
+  return [
+    known.has('--permission') ? '--permission' : '--experimental-permission',
+    ...grants([...read, ...paths(permissions.fs?.read)]).map((path) => `--allow-fs-read=${path}`),
+    ...grants(paths(permissions.fs?.write)).map((path) => `--allow-fs-write=${path}`),
+    ...asked.flatMap(([is, flag]) => (is === true && known.has(flag) ? [flag] : [])),
+    // On Node 20 and 22 the permission model is told to be experimental at each start: our users did not ask for it.
+    ...(known.has('--disable-warning') ? ['--disable-warning=ExperimentalWarning'] : []),
+  ];
+}
+
+/** The variables that are listed and set; nothing else of the host's environment. */
+export function environment(permissions: PluginPermissions, from: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+  // Windows starts no program without it.
+  const names = [...(permissions.env ?? []), ...(process.platform === 'win32' ? ['SystemRoot'] : [])];
+  return Object.fromEntries(names.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]])));
+}
+
+/** Where packages are looked for from a folder. */
+function packageFolders(folder: string): string[] {
+  const paths = createRequire(join(folder, 'index.js')).resolve.paths('x') ?? [];
+  return paths.filter((path) => existsSync(path));
+}
+
+/**
+ * A folder with all that is in it, or a file; what is not there yet can become either. Each once, by its own and its real
+ * path, and none that lies in another: Node 20 aborts on a path given twice.
+ */
+function grants(paths: readonly string[]): string[] {
+  if (paths.includes('*')) return ['*'];
+  const all = [...new Set(paths.flatMap((path) => (existsSync(path) ? [path, realpathSync(path)] : [path])))];
+  const isFile = (path: string) => statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  return all
+    .filter(
+      (path) => !all.some((other) => other !== path && path.startsWith(other.endsWith(sep) ? other : other + sep)),
+    )
+    .map((path) => (isFile(path) ? path : join(path, '*')));
+}

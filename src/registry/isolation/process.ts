@@ -1,0 +1,146 @@
+/**
+ * One child process: started, talked to, listened to, ended.
+ *
+ * It is talked to through Node's IPC channel; its stdout and stderr are its own, and go line by line to the host's
+ * logger. It keeps the host alive only while calls are under way, and does not outlive it: it ends when the channel does,
+ * and is killed when the host exits.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
+import type { Logger } from '../../contracts/plugin.js';
+import { Peer } from './peer.js';
+
+/** A line that is longer is logged in parts. */
+const LINE_CHARS_MAX = 8_192;
+/** How long a process has to exit by itself once its channel is closed. */
+const EXIT_MS = 1_000;
+/** How long what the process said before it ended may take to arrive. A grandchild can hold the channel open. */
+const LAST_WORDS_MS = 1_000;
+
+export interface Launch {
+  /** File to run. */
+  readonly entry: string;
+  readonly flags: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** Who it is, for the log: `plugin acme.vault`. */
+  readonly who: string;
+  readonly logger: Logger;
+  /** How long it may go without a word while a call is under way. */
+  readonly answerMs: number;
+  /** What it may call from the start. */
+  readonly root: object;
+  /** Called once when it has ended; answers what calls under way are rejected with. */
+  readonly ended: (how: string) => Error;
+}
+
+/** Processes that are killed when this one exits. */
+const living = new Set<ChildProcess>();
+const killAll = () => {
+  for (const child of living) child.kill('SIGKILL');
+};
+
+export class PluginProcess {
+  readonly peer: Peer;
+  /** Resolves when it is gone, to how that came, e.g. `was killed by SIGKILL`. */
+  readonly exited: Promise<string>;
+  readonly #child: ChildProcess;
+  /** Why it was ended by this side, where that says more than the signal. */
+  #reason: string | null = null;
+
+  constructor({ entry, flags, env, who, logger, answerMs, root, ended }: Launch) {
+    const child = spawn(process.execPath, [...flags, entry], {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      serialization: 'advanced',
+      windowsHide: true,
+    });
+    this.#child = child;
+    if (living.size === 0) process.on('exit', killAll);
+    living.add(child);
+
+    const port = {
+      send: (message: unknown) => {
+        // What cannot be written is told by the channel's end, which rejects all that waits.
+        if (child.connected) child.send(message as object, undefined, undefined, () => {});
+      },
+    };
+    this.peer = new Peer(port, root, {
+      answerMs,
+      onSilence: () => this.kill(`did not answer for ${answerMs} ms and was killed`),
+      onBusy: (isBusy) => {
+        if (isBusy) child.ref();
+        else child.unref();
+        if (isBusy) child.channel?.ref();
+        else child.channel?.unref();
+      },
+    });
+    child.on('message', (message) => this.peer.receive(message as never));
+    forward(child.stdout, (line) => logger.info(`${who}: ${line}`));
+    forward(child.stderr, (line) => logger.warn(`${who}: ${line}`));
+    child.unref();
+    child.channel?.unref();
+
+    this.exited = new Promise((resolve) => {
+      let how: string | null = null;
+      const finish = () => {
+        if (how === null || this.peer.isClosed) return;
+        this.peer.close(ended(how));
+        resolve(how);
+      };
+      const onExit = (found: string) => {
+        living.delete(child);
+        if (living.size === 0) process.off('exit', killAll);
+        how ??= this.#reason ?? found;
+        // Answers that were sent before the end may still be on their way.
+        if (child.connected) setTimeout(finish, LAST_WORDS_MS);
+        else finish();
+      };
+      child.once('disconnect', finish);
+      child.once('exit', (code, signal) => onExit(signal === null ? `exited with ${code}` : `was killed by ${signal}`));
+      child.once('error', (error) => {
+        if (child.pid === undefined) onExit(`could not be started: ${error.message}`);
+      });
+    });
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Ends it at once. @param reason in the place of "was killed by SIGKILL" */
+  kill(reason: string | null = null): void {
+    this.#reason ??= reason;
+    this.#child.kill('SIGKILL');
+  }
+
+  /**
+   * Lets it go: it exits when its channel is closed, or is killed. There is nothing in between: a process that does not
+   * see the channel's end would not see a signal either. Resolves when it is gone.
+   */
+  async end(): Promise<void> {
+    this.#child.ref();
+    if (this.#child.connected) this.#child.disconnect();
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), EXIT_MS);
+    await this.exited;
+    clearTimeout(timer);
+  }
+}
+
+/** Text by lines. A character that is cut between two chunks is put together again. */
+function forward(from: Readable | null, write: (line: string) => void): void {
+  const decoder = new StringDecoder('utf8');
+  let rest = '';
+  const take = (text: string) => {
+    const lines = (rest + text).split(/\r?\n/);
+    rest = lines.pop() ?? '';
+    while (rest.length > LINE_CHARS_MAX) {
+      lines.push(rest.slice(0, LINE_CHARS_MAX));
+      rest = rest.slice(LINE_CHARS_MAX);
+    }
+    for (const line of lines) if (line !== '') write(line);
+  };
+  from?.on('data', (chunk: Buffer) => take(decoder.write(chunk)));
+  from?.on('close', () => take(`${decoder.end()}\n`));
+  (from as (Readable & { unref?(): void }) | null)?.unref?.();
+}

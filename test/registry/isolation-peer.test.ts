@@ -1,0 +1,406 @@
+/** The connection between a host and a plugin's process, with both ends in this one: what crosses, and what ends. */
+import { inspect } from 'node:util';
+import { deserialize, serialize } from 'node:v8';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { FatalError, isCoreError, RecoverableError } from '../../src/contracts/errors.js';
+import { SecretValue } from '../../src/contracts/secret-store.js';
+import { Peer, type PeerOptions, ROOT } from '../../src/registry/isolation/peer.js';
+import { DISCONNECTED } from './isolation-support.js';
+
+const pairs: Peer[] = [];
+
+afterEach(() => {
+  for (const peer of pairs.splice(0)) peer.close(DISCONNECTED);
+});
+
+/** A peer whose calls go to `root`; messages are serialised as the channel does it, and arrive later. */
+function connect(root: object, options: PeerOptions = {}): { near: Peer; far: Peer } {
+  const port = (to: () => Peer) => ({
+    send: (message: unknown) => {
+      const bytes = serialize(message);
+      setImmediate(() => to().receive(deserialize(bytes) as never));
+    },
+  });
+  const near: Peer = new Peer(
+    port(() => far),
+    {},
+    options,
+  );
+  const far: Peer = new Peer(
+    port(() => near),
+    root,
+  );
+  pairs.push(near, far);
+  return { near, far };
+}
+
+const call = (near: Peer, method: string, ...args: unknown[]) => near.call(ROOT, method, args);
+const echo = { echo: (value: unknown) => value };
+
+describe('values', () => {
+  test('plain data, bytes, dates, maps and sets are as they were', async () => {
+    const { near } = connect(echo);
+    const value = {
+      text: 'x',
+      none: null,
+      nothing: undefined,
+      big: 2n ** 70n,
+      at: new Date(5),
+      $: 'a key of its own',
+      deep: [{ bytes: Uint8Array.of(1, 2, 3) }],
+      map: new Map([['a', { b: 1 }]]),
+      set: new Set([1]),
+    };
+    expect(await call(near, 'echo', value)).toEqual(value);
+  });
+
+  test('bytes are not a view of the message', async () => {
+    const { near } = connect(echo);
+    const bytes = (await call(near, 'echo', Uint8Array.of(1, 2, 3))) as Uint8Array;
+    expect(bytes.buffer.byteLength).toBe(3);
+  });
+
+  test('a secret stays one, and is not shown', async () => {
+    let shown = '';
+    const { near } = connect({
+      get: (given: SecretValue) => {
+        shown = inspect({ given });
+        return new SecretValue(`${given.reveal()}!`);
+      },
+    });
+    const secret = (await call(near, 'get', new SecretValue('hunter2'))) as SecretValue;
+    expect(secret).toBeInstanceOf(SecretValue);
+    expect(secret.reveal()).toBe('hunter2!');
+    expect(shown + inspect(secret) + JSON.stringify({ secret })).not.toContain('hunter2');
+  });
+
+  test('a function and an object with methods stay where they are, and can be called', async () => {
+    class Counter {
+      #n = 0;
+      readonly label = 'mine';
+      add(by: number): number {
+        this.#n += by;
+        return this.#n;
+      }
+    }
+    const counter = new Counter();
+    const { near } = connect({
+      twice: async (each: (n: number) => Promise<number>) => [await each(1), await each(2)],
+      counter: () => counter,
+      same: (given: unknown) => given === counter,
+    });
+    expect(await call(near, 'twice', (n: number) => n * 10)).toEqual([10, 20]);
+    const standIn = (await call(near, 'counter')) as Counter;
+    expect(standIn.label).toBe('mine');
+    expect(await standIn.add(2)).toBe(2);
+    expect(await standIn.add(3)).toBe(5);
+    expect(await call(near, 'counter')).toBe(standIn);
+    expect(await call(near, 'same', standIn)).toBe(true);
+  });
+
+  test.each([
+    [
+      'a circle',
+      () => {
+        const circle: { self?: unknown } = {};
+        circle.self = circle;
+        return circle;
+      },
+    ],
+    ['a symbol', () => ({ s: Symbol('x') })],
+    ['a promise in an object', () => ({ p: Promise.resolve() })],
+  ])('%s is refused, and the call with it', async (_, make) => {
+    const { near } = connect(echo);
+    await expect(call(near, 'echo', make())).rejects.toMatchObject({ code: 'VALUE_UNSENDABLE' });
+    expect(near.pending).toBe(0);
+  });
+
+  test('a message that is too large is refused on either side', async () => {
+    const { near } = connect({ ...echo, give: (n: number) => new Uint8Array(n) }, { messageBytesMax: 1_000 });
+    await expect(call(near, 'echo', new Uint8Array(1_001))).rejects.toMatchObject({
+      kind: 'SchemaViolation',
+      code: 'MESSAGE_TOO_LARGE',
+    });
+    expect(await call(near, 'echo', new Uint8Array(900))).toHaveLength(900);
+  });
+
+  test('only methods that the far side offers can be called', async () => {
+    const { near } = connect(echo);
+    for (const method of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+      await expect(call(near, method)).rejects.toMatchObject({ kind: 'PluginContract' });
+    }
+  });
+});
+
+describe('errors', () => {
+  test('of the family are of the family, with all that they carry', async () => {
+    const cause = new TypeError('beneath');
+    const { near } = connect({
+      fail: () => {
+        throw new RecoverableError('Throttled', 'slow down', {
+          code: 'BACKLOG_FULL',
+          retry: { kind: 'after', delayMs: 7 },
+          context: { pending: 3, of: { deep: [1] } },
+          cause: new FatalError('Internal', 'middle', { cause }),
+        });
+      },
+    });
+    const error = await call(near, 'fail').catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(RecoverableError);
+    expect(isCoreError(error)).toBe(true);
+    expect(error).toMatchObject({
+      message: 'slow down',
+      kind: 'Throttled',
+      severity: 'recoverable',
+      code: 'BACKLOG_FULL',
+      retry: { kind: 'after', delayMs: 7 },
+      context: { pending: 3, of: { deep: [1] } },
+      cause: { kind: 'Internal', message: 'middle', cause: { name: 'TypeError', message: 'beneath' } },
+    });
+    expect((error as Error).stack).toContain('isolation-peer.test');
+  });
+
+  test('of other kinds keep their name, code and data; several are told together', async () => {
+    const { near } = connect({
+      system: () => {
+        throw Object.assign(new RangeError('no'), { code: 'ENOENT', errno: -2, helper: () => 1 });
+      },
+      many: () => {
+        throw new AggregateError([new Error('a'), new SyntaxError('b')], 'both');
+      },
+    });
+    const system = await call(near, 'system').catch((e: unknown) => e);
+    expect(system).toBeInstanceOf(RangeError);
+    expect(system).toMatchObject({ message: 'no', code: 'ENOENT', errno: -2 });
+    const many = await call(near, 'many').catch((e: unknown) => e);
+    expect(many).toBeInstanceOf(AggregateError);
+    expect(many).toMatchObject({ message: 'both', errors: [{ message: 'a' }, { name: 'SyntaxError', message: 'b' }] });
+  });
+
+  test('one that comes home is itself', async () => {
+    const mine = new Error('of the source');
+    const { near } = connect({
+      read: async (source: AsyncIterable<unknown>) => {
+        for await (const _ of source);
+      },
+    });
+    // biome-ignore lint/correctness/useYield: it fails before it has anything to give
+    async function* failing() {
+      throw mine;
+    }
+    expect(await call(near, 'read', failing()).catch((e: unknown) => e)).toBe(mine);
+  });
+});
+
+describe('streams and iterables', () => {
+  test('are read one at a time, and no further than they are asked for', async () => {
+    let asked = 0;
+    async function* numbers() {
+      for (;;) yield ++asked;
+    }
+    const { near } = connect({ numbers: () => numbers() });
+    const iterable = (await call(near, 'numbers')) as AsyncIterable<number>;
+    const iterator = iterable[Symbol.asyncIterator]();
+    expect(asked).toBe(0);
+    expect([await iterator.next(), await iterator.next()]).toEqual([
+      { done: false, value: 1 },
+      { done: false, value: 2 },
+    ]);
+    expect(asked).toBe(2);
+  });
+
+  test('end on the far side when their reader stops, in both directions', async () => {
+    const ended: string[] = [];
+    async function* source(name: string) {
+      try {
+        for (let i = 0; ; i++) yield i;
+      } finally {
+        ended.push(name);
+      }
+    }
+    const { near } = connect({
+      give: () => source('far'),
+      take: async (from: AsyncIterable<number>) => {
+        for await (const n of from) if (n === 2) return n;
+        return null;
+      },
+    });
+    for await (const n of (await call(near, 'give')) as AsyncIterable<number>) if (n === 3) break;
+    expect(await call(near, 'take', source('near'))).toBe(2);
+    expect(ended).toEqual(['far', 'near']);
+  });
+
+  test('a stream keeps its bytes, its back-pressure, its end and its error', async () => {
+    let pulled = 0;
+    let cancelled: unknown;
+    const { near } = connect({
+      three: () =>
+        new ReadableStream({
+          pull(controller) {
+            if (++pulled > 3) return controller.close();
+            controller.enqueue(new Uint8Array(3 * 1024 * 1024).fill(pulled));
+          },
+        }),
+      endless: () =>
+        new ReadableStream({
+          pull: (controller) => controller.enqueue(Uint8Array.of(1)),
+          cancel: (reason) => {
+            cancelled = reason;
+          },
+        }),
+      broken: () =>
+        new ReadableStream({
+          pull: () => Promise.reject(new FatalError('Internal', 'torn', { code: 'OBJECT_CORRUPT' })),
+        }),
+    });
+    const stream = (await call(near, 'three')) as ReadableStream<Uint8Array>;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(pulled).toBeLessThan(4);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of stream) chunks.push(chunk);
+    // Each chunk came in parts: no message is as large as it.
+    expect(Math.max(...chunks.map(({ byteLength }) => byteLength))).toBe(1024 * 1024);
+    expect(Buffer.concat(chunks).equals(Buffer.concat([1, 2, 3].map((n) => Buffer.alloc(3 * 1024 * 1024, n))))).toBe(
+      true,
+    );
+
+    const endless = (await call(near, 'endless')) as ReadableStream<Uint8Array>;
+    const reader = endless.getReader();
+    await reader.read();
+    await reader.cancel('enough');
+    expect(cancelled).toBe('enough');
+
+    const broken = (await call(near, 'broken')) as ReadableStream<Uint8Array>;
+    await expect(broken.getReader().read()).rejects.toMatchObject({ code: 'OBJECT_CORRUPT' });
+  });
+});
+
+describe('signals', () => {
+  const waiting = {
+    wait: (options: { signal: AbortSignal }) =>
+      new Promise((_, reject) => {
+        options.signal.addEventListener('abort', () => reject(options.signal.reason));
+      }),
+  };
+
+  test('an abort reaches the call, and its reason comes back as itself', async () => {
+    const { near } = connect(waiting);
+    for (const reason of [new Error('stop it'), undefined, 'in words']) {
+      const controller = new AbortController();
+      const waited = call(near, 'wait', { signal: controller.signal }).catch((e: unknown) => e);
+      setTimeout(() => controller.abort(reason), 10);
+      expect(await waited).toBe(controller.signal.reason);
+    }
+  });
+
+  test('one aborted before the call is aborted there', async () => {
+    const { near } = connect({ is: ({ signal }: { signal: AbortSignal }) => [signal.aborted, signal.reason] });
+    expect(await call(near, 'is', { signal: AbortSignal.abort('early') })).toEqual([true, 'early']);
+  });
+
+  test('a signal is followed for as long as what came of the call is read, and no longer', async () => {
+    const { near } = connect({
+      async *watch({ signal }: { signal: AbortSignal }) {
+        for (let i = 0; !signal.aborted; i++) yield i;
+      },
+    });
+    const controller = new AbortController();
+    let listeners = 0;
+    const { addEventListener, removeEventListener } = controller.signal;
+    controller.signal.addEventListener = (...args: unknown[]) => {
+      listeners += 1;
+      Reflect.apply(addEventListener, controller.signal, args);
+    };
+    controller.signal.removeEventListener = (...args: unknown[]) => {
+      listeners -= 1;
+      Reflect.apply(removeEventListener, controller.signal, args);
+    };
+    const iterable = (await call(near, 'watch', { signal: controller.signal })) as AsyncIterable<number>;
+    expect(listeners).toBe(1);
+    const seen: number[] = [];
+    for await (const n of iterable) {
+      seen.push(n);
+      if (n === 1) controller.abort();
+    }
+    expect(seen.length).toBeGreaterThanOrEqual(2);
+    expect(seen.length).toBeLessThan(10);
+    expect(listeners).toBe(0);
+  });
+
+  test('a far side that does not answer an abort does not keep the caller', async () => {
+    const { near } = connect({ deaf: () => new Promise(() => {}) }, { abortAnswerMs: 20 });
+    const controller = new AbortController();
+    const waited = call(near, 'deaf', controller.signal).catch((e: unknown) => e);
+    controller.abort('now');
+    expect(await waited).toBe('now');
+    expect(near.pending).toBe(0);
+  });
+});
+
+describe('the end of a connection', () => {
+  test('rejects what is under way and what comes after, with its reason', async () => {
+    const { near } = connect({ never: () => new Promise(() => {}) });
+    const waiting = call(near, 'never');
+    near.close(DISCONNECTED);
+    await expect(waiting).rejects.toBe(DISCONNECTED);
+    await expect(call(near, 'never')).rejects.toBe(DISCONNECTED);
+    expect(near.pending).toBe(0);
+  });
+
+  test('ends the sources that were lent, disposes what was made for the far side alone, and aborts its signals', async () => {
+    const events: string[] = [];
+    let signalled: AbortSignal | undefined;
+    const service = {
+      lock: () => ({ [Symbol.asyncDispose]: async () => void events.push('lock disposed') }),
+      close: async () => void events.push('service closed'),
+      [Symbol.asyncDispose]: async () => void events.push('service disposed'),
+    };
+    async function* source() {
+      try {
+        for (;;) yield 1;
+      } finally {
+        events.push('source ended');
+      }
+    }
+    const { near, far } = connect({
+      get: () => service,
+      source: () => source(),
+      hold: (options: { signal: AbortSignal }) => {
+        signalled = options.signal;
+        return new Promise(() => {});
+      },
+    });
+    const got = (await call(near, 'get')) as typeof service;
+    await got.lock();
+    const iterator = ((await call(near, 'source')) as AsyncIterable<number>)[Symbol.asyncIterator]();
+    await iterator.next();
+    call(near, 'hold', { signal: new AbortController().signal }).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    far.close(DISCONNECTED);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(events.sort()).toEqual(['lock disposed', 'source ended']);
+    expect(signalled?.reason).toBe(DISCONNECTED);
+  });
+
+  test('silence while a call is under way is noticed; work that takes long is not silence', async () => {
+    let silent = 0;
+    const options = { answerMs: 60, onSilence: () => (silent += 1) };
+    const { near } = connect({ slow: () => new Promise((resolve) => setTimeout(resolve, 200, 'done')) }, options);
+    expect(await call(near, 'slow')).toBe('done');
+    expect(silent).toBe(0);
+
+    const alone = new Peer({ send: () => {} }, {}, options);
+    pairs.push(alone);
+    alone.call(ROOT, 'anything', []).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(silent).toBeGreaterThan(0);
+  });
+
+  test('being busy is told once each way', async () => {
+    const told: boolean[] = [];
+    const { near } = connect(echo, { onBusy: (isBusy) => void told.push(isBusy) });
+    await Promise.all([call(near, 'echo', 1), call(near, 'echo', 2)]);
+    await near.whenIdle();
+    expect(told).toEqual([true, false]);
+  });
+});
