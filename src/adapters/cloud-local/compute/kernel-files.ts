@@ -4,7 +4,7 @@
  * What cannot be read, or is not written as it should be, is `null` or empty: containers hide files, and a hint that
  * fails is worth less than one with a gap. The reads are synchronous: the kernel makes these files up in memory.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export class KernelFiles {
@@ -17,8 +17,11 @@ export class KernelFiles {
 
   /** The whole text of a file. */
   text(path: string): string | null {
+    const file = join(this.#root, path);
+    // A third of the files are not there on any one machine, and an error with its stack takes ten times the look.
+    if (!existsSync(file)) return null;
     try {
-      return readFileSync(join(this.#root, path), 'utf8');
+      return readFileSync(file, 'utf8');
     } catch {
       return null;
     }
