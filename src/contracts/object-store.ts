@@ -103,6 +103,7 @@ export const ObjectStore = capability<ObjectStore>('ObjectStore', {
   major: 1,
   door: (impl, adapter) => ({
     putBytes: async (bytes, hint) => {
+      if (hint === undefined) return impl.putBytes(check.bytes('bytes', bytes), NO_HINT);
       const { onProgress, ...checkedHint } = putHint(hint);
       const { byteLength } = check.bytes('bytes', bytes);
       if (checkedHint.expectedSize !== undefined && checkedHint.expectedSize !== byteLength) {
@@ -123,6 +124,7 @@ export const ObjectStore = capability<ObjectStore>('ObjectStore', {
       return impl.putStream(checkedSource(source, checkedHint, onProgress), checkedHint);
     },
     getBytes: async (id, options) => {
+      if (options === undefined) return impl.getBytes(ContentId.parse(id), VERIFIED);
       const { onProgress, ...checkedOptions } = getOptions(options, adapter);
       if (onProgress === undefined) return impl.getBytes(ContentId.parse(id), checkedOptions);
       const bytes = await impl.getBytes(ContentId.parse(id), checkedOptions);
@@ -154,6 +156,7 @@ export const ObjectStore = capability<ObjectStore>('ObjectStore', {
 
 const PUT_HINTS = ['contentType', 'expectedSize', 'signal', 'onProgress'] as const;
 const GET_OPTIONS = ['range', 'verify', 'signal', 'onProgress'] as const;
+const NO_HINT: PutHint = Object.freeze({});
 const VERIFIED: GetOptions = Object.freeze({ verify: true });
 
 function putHint(hint: PutHint | undefined): PutHint {

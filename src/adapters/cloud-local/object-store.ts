@@ -8,6 +8,7 @@
  * It promises what its `durability` says (by default everything, also after a power cut), that no blob is ever seen
  * half written, and that a read without a range never ends well with other bytes than the id's.
  */
+import type { Stats } from 'node:fs';
 import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import * as check from '../../contracts/arguments.js';
@@ -25,7 +26,7 @@ import { type Blake3, type Blake3Engine, loadBlake3 } from './object-store/blake
 import { Lanes, Slots } from './object-store/concurrency.js';
 import { Disk, errnoOf, type FileCalls, type OpenFile } from './object-store/disk.js';
 import { collect, type GcOptions, type GcReport } from './object-store/gc.js';
-import type { IoMode } from './object-store/in-place.js';
+import { type Eventual, type IoMode, type Steps, settle } from './object-store/in-place.js';
 import {
   DURABILITIES,
   type Durability,
@@ -34,9 +35,9 @@ import {
   SIDECAR_BYTES_MAX,
   type TOUCH_AGE_MS,
 } from './object-store/layout.js';
-import { Publisher } from './object-store/publish.js';
+import { BLOCK_BYTES, Publisher } from './object-store/publish.js';
 import { openRoot } from './object-store/root.js';
-import { BLOCK_BYTES, BlobSource, blocksOf, newBytes, Upload } from './object-store/streams.js';
+import { BlobSource, blocksOf, newBytes, Upload } from './object-store/streams.js';
 
 export interface FsObjectStoreOptions {
   /**
@@ -117,22 +118,9 @@ export class FsObjectStore implements ObjectStore {
   }
 
   async putBytes(bytes: Uint8Array, { contentType, signal }: PutHint = {}): Promise<ContentId> {
-    const id = await this.#idOf(bytes, signal);
-    await this.#alone(id, async () => {
-      signal?.throwIfAborted();
-      if (await this.#publisher.adopt(id, bytes.byteLength)) return;
-      const draft = await this.#publisher.draft();
-      try {
-        for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
-          signal?.throwIfAborted();
-          await draft.write(bytes.subarray(offset, offset + BLOCK_BYTES));
-        }
-        await this.#publisher.commit(id, draft, contentType ?? null, signal);
-      } catch (error) {
-        await draft.discard();
-        throw error;
-      }
-    });
+    const id = bytes.byteLength <= BLOCK_BYTES ? this.#blake3.idOf(bytes) : await this.#idOf(bytes, signal);
+    const done = this.#alone(id, () => this.#publisher.put(id, bytes, contentType ?? null, signal));
+    if (done instanceof Promise) await done;
     return id;
   }
 
@@ -145,17 +133,14 @@ export class FsObjectStore implements ObjectStore {
           first = block;
           continue;
         }
-        upload ??= await Upload.start(await this.#blake3.createHasher(), await this.#publisher.draft(), first);
+        upload ??= await Upload.start(await this.#blake3.createHasher(), await settle(this.#publisher.draft()), first);
         await upload.add(block);
       }
       // What fits in one block is hashed before anything is written, as bytes at hand are.
       if (upload === null) return await this.putBytes(first ?? new Uint8Array(0), hint);
       const { draft } = upload;
       const id = await upload.end();
-      await this.#alone(id, async () => {
-        if (await this.#publisher.adopt(id, draft.size)) await draft.discard();
-        else await this.#publisher.commit(id, draft, hint.contentType ?? null, hint.signal);
-      });
+      await this.#alone(id, () => this.#publisher.publish(id, draft, hint.contentType ?? null, hint.signal));
       return id;
     } catch (error) {
       await upload?.discard();
@@ -163,27 +148,36 @@ export class FsObjectStore implements ObjectStore {
     }
   }
 
-  async getBytes(id: ContentId, { range, verify, signal }: GetOptions = {}): Promise<Uint8Array> {
-    return this.#slots.run(async () => {
-      const file = await this.#openBlob(id);
-      try {
-        const { start, end } = within(range, (await file.stat()).size);
-        const bytes = allocate(id, end - start);
-        for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
-          signal?.throwIfAborted();
-          const block = bytes.subarray(offset, offset + BLOCK_BYTES);
-          if ((await file.read(block, start + offset)) < block.byteLength) throw this.#corrupt(id);
-        }
-        if (verify && (await this.#idOf(bytes, signal)) !== id) throw this.#corrupt(id);
-        return bytes;
-      } finally {
-        await file.close();
+  async getBytes(id: ContentId, options: GetOptions = {}): Promise<Uint8Array> {
+    const bytes = this.#slotted(() => this.#read(id, options));
+    return bytes instanceof Promise ? await bytes : bytes;
+  }
+
+  *#read(id: ContentId, { range, verify, signal }: GetOptions): Steps<Uint8Array> {
+    const file = yield* this.#openBlob(id);
+    try {
+      // Other bytes may be fewer bytes than the file has: some file systems cut reads short. Then all are read in order.
+      const small = verify ? file.readSmall() : null;
+      if (small !== null && this.#blake3.idOf(small) === id) return small;
+      const stats: Stats = yield file.stat();
+      const { start, end } = within(range, stats.size);
+      const bytes = allocate(id, end - start);
+      for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
+        signal?.throwIfAborted();
+        const block = bytes.subarray(offset, offset + BLOCK_BYTES);
+        const count: number = yield file.read(block, start + offset);
+        if (count < block.byteLength) throw this.#corrupt(id);
       }
-    });
+      const found: ContentId = verify ? yield this.#idOf(bytes, signal) : id;
+      if (found !== id) throw this.#corrupt(id);
+      return bytes;
+    } finally {
+      yield file.close();
+    }
   }
 
   async getStream(id: ContentId, { range, verify, signal }: GetOptions = {}): Promise<ReadableStream<Uint8Array>> {
-    const file = await this.#openBlob(id);
+    const file = await settle(this.#openBlob(id));
     try {
       const hasher = verify ? await this.#blake3.createHasher() : null;
       const { start, end } = within(range, (await file.stat()).size);
@@ -200,11 +194,12 @@ export class FsObjectStore implements ObjectStore {
   }
 
   async exists(id: ContentId): Promise<boolean> {
-    return (await this.#publisher.find(id))?.isFile() ?? false;
+    const blob = settle(this.#publisher.find(id));
+    return (blob instanceof Promise ? await blob : blob)?.isFile() ?? false;
   }
 
   async stat(id: ContentId): Promise<ObjectStat | null> {
-    const blob = await this.#publisher.find(id);
+    const blob = await settle(this.#publisher.find(id));
     if (!blob?.isFile()) return null;
     const sidecar = await this.#slots.run(() => this.#disk.readText(this.#layout.sidecar(id), SIDECAR_BYTES_MAX));
     return { id, size: blob.size, ...decodeSidecar(sidecar, blob) };
@@ -257,17 +252,31 @@ export class FsObjectStore implements ObjectStore {
     return names.filter((name) => name.startsWith(prefix) && pattern.test(name)).sort();
   }
 
-  #alone<T>(id: ContentId, work: () => Promise<T>): Promise<T> {
-    return this.#lanes.run(id, () => this.#slots.run(work));
+  /** Runs steps with a slot, and alone among those of the same id. */
+  #alone<T>(id: ContentId, steps: () => Steps<T>): Eventual<T> {
+    if (this.#lanes.isBusy(id)) return this.#lanes.run(id, async () => this.#slotted(steps));
+    const done = this.#slotted(steps);
+    return done instanceof Promise ? this.#lanes.run(id, () => done) : done;
   }
 
-  async #openBlob(id: ContentId): Promise<OpenFile> {
+  #slotted<T>(steps: () => Steps<T>): Eventual<T> {
+    if (!this.#slots.take()) return this.#slots.run(async () => settle(steps()));
+    let done: Eventual<T> | undefined;
+    try {
+      done = settle(steps());
+    } finally {
+      if (!(done instanceof Promise)) this.#slots.give();
+    }
+    return done instanceof Promise ? done.finally(() => this.#slots.give()) : done;
+  }
+
+  *#openBlob(id: ContentId): Steps<OpenFile> {
     for (let again = true; ; again = false) {
       try {
-        return await this.#disk.open(this.#layout.blob(id), 'r');
+        return yield this.#disk.open(this.#layout.blob(id), 'r');
       } catch (error) {
         if (errnoOf(error) !== 'ENOENT') throw error;
-        if (again && (await this.#publisher.restore(id))) continue;
+        if (again && (yield* this.#publisher.restore(id))) continue;
         throw new FatalError('Internal', `object not found: ${id}`, { code: 'OBJECT_NOT_FOUND', context: { id } });
       }
     }

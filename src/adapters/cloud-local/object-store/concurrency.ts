@@ -9,17 +9,27 @@ export class Slots {
     this.#free = count;
   }
 
+  /** Takes a slot if there is one; it is to be given back. */
+  take(): boolean {
+    if (this.#free === 0) return false;
+    this.#free -= 1;
+    return true;
+  }
+
+  /** Handed on, not given back, where somebody waits, so that nobody slips in before. */
+  give(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free += 1;
+    else next();
+  }
+
   /** `work` must not wait for another task of the same slots. */
   async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (!this.take()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     try {
       return await work();
     } finally {
-      // Handed on, not given back, so that nobody slips in before whoever waits.
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
+      this.give();
     }
   }
 }
@@ -27,6 +37,10 @@ export class Slots {
 /** Runs tasks of the same key one after the other, in the order they came. */
 export class Lanes<Key> {
   readonly #tails = new Map<Key, Promise<unknown>>();
+
+  isBusy(key: Key): boolean {
+    return this.#tails.has(key);
+  }
 
   async run<T>(key: Key, work: () => Promise<T>): Promise<T> {
     const before = this.#tails.get(key);
@@ -72,7 +86,7 @@ export class Shared<Key> {
 }
 
 /** Waits for all, whatever becomes of them, then fails as the first that failed did. */
-export async function allSettled(promises: readonly (Promise<void> | undefined)[]): Promise<void> {
+export async function allSettled(promises: readonly (Promise<void> | void)[]): Promise<void> {
   for (const result of await Promise.allSettled(promises)) {
     if (result.status === 'rejected') throw result.reason;
   }

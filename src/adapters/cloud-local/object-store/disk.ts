@@ -5,12 +5,15 @@
  * may be made in place (see in-place.ts); those that wait for the medium or move much are always made in the pool.
  */
 import fs, { type Stats } from 'node:fs';
-import { isCoreError } from '../../../contracts/errors.js';
-import { type Eventual, InPlace, type IoMode } from './in-place.js';
+import { dirname } from 'node:path';
+import { FatalError, isCoreError, systemError } from '../../../contracts/errors.js';
+import { type Eventual, InPlace, type IoMode, type Steps } from './in-place.js';
 
 /** The calls of `node:fs` that are made: what a test replaces to make them fail, or to see their order. */
 export type FileCalls = Pick<
   typeof fs,
+  | 'access'
+  | 'accessSync'
   | 'close'
   | 'closeSync'
   | 'fdatasync'
@@ -46,6 +49,14 @@ export function errnoOf(error: unknown): unknown {
   return isCoreError(error) ? error.context.errno : undefined;
 }
 
+/** As `statSync` and `stat` are asked; the object is made once, not for each of the calls. */
+const ONCE = { throwIfNoEntry: false } as const;
+
+/** Files are read into this, then copied out: a small one takes a single read, with no look at its size before. */
+const scratch = Buffer.allocUnsafeSlow(IN_PLACE_BYTES_MAX + 1);
+
+type Done = (error: NodeJS.ErrnoException | null) => void;
+
 export class Disk {
   readonly #calls: FileCalls;
   readonly #inPlace: InPlace;
@@ -57,62 +68,157 @@ export class Disk {
 
   /** What `path` is, or `undefined` when there is nothing. */
   stat(path: string): Eventual<Stats | undefined> {
-    return this.#inPlace.run<Stats | undefined>(
-      `look at ${path}`,
-      () => this.#calls.statSync(path, { throwIfNoEntry: false }),
-      (done) =>
-        this.#calls.stat(path, (error, stats) => (isMissing(error) ? done(null, undefined) : done(error, stats))),
-    );
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later<Stats | undefined>(
+        `look at ${path}`,
+        () => this.stat(path),
+        (done) =>
+          this.#calls.stat(path, (error, stats) => (isMissing(error) ? done(null, undefined) : done(error, stats))),
+      );
+    }
+    try {
+      return this.#calls.statSync(path, ONCE);
+    } catch (error) {
+      throw systemError(error, `look at ${path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
+  }
+
+  /** Whether there is anything at `path`: half the cost of {@link stat}. */
+  exists(path: string): Eventual<boolean> {
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later<boolean>(
+        `look at ${path}`,
+        () => this.exists(path),
+        (done) => this.#calls.access(path, (error) => (isMissing(error) ? done(null, false) : done(error, true))),
+      );
+    }
+    try {
+      this.#calls.accessSync(path);
+      return true;
+    } catch (error) {
+      if (isMissing(error as NodeJS.ErrnoException)) return false;
+      throw systemError(error, `look at ${path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
   }
 
   /** @param flags `r` to read, `wx` to make a file that must not be there yet */
-  async open(path: string, flags: 'r' | 'r+' | 'wx'): Promise<OpenFile> {
-    const fd = await this.#inPlace.run(
-      `open ${path}`,
-      () => this.#calls.openSync(path, flags),
-      (done) => this.#calls.open(path, flags, done),
-    );
+  open(path: string, flags: 'r' | 'r+' | 'wx'): Eventual<OpenFile> {
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later<OpenFile>(
+        `open ${path}`,
+        () => this.open(path, flags),
+        (done) =>
+          this.#calls.open(path, flags, (error, fd) =>
+            error ? done(error, undefined as never) : done(null, this.#file(path, fd)),
+          ),
+      );
+    }
+    try {
+      return this.#file(path, this.#calls.openSync(path, flags));
+    } catch (error) {
+      throw systemError(error, `open ${path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
+  }
+
+  #file(path: string, fd: number): OpenFile {
     return new OpenFile(this.#calls, this.#inPlace, path, fd);
   }
 
   /** Moves a file, over another where there is one. */
   rename(from: string, to: string): Eventual<void> {
-    return this.#inPlace.run<void>(
-      `rename ${from} to ${to}`,
-      () => this.#calls.renameSync(from, to),
-      (done) => this.#calls.rename(from, to, done as (error: NodeJS.ErrnoException | null) => void),
-    );
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later<void>(
+        `rename ${from} to ${to}`,
+        () => this.rename(from, to),
+        (done) => this.#calls.rename(from, to, done as Done),
+      );
+    }
+    try {
+      this.#calls.renameSync(from, to);
+    } catch (error) {
+      throw systemError(error, `rename ${from} to ${to}`);
+    } finally {
+      this.#inPlace.leave();
+    }
   }
 
   /** Makes now the time that a file was last modified. */
   touch(path: string): Eventual<void> {
     const now = new Date();
-    return this.#inPlace.run<void>(
-      `touch ${path}`,
-      () => this.#calls.utimesSync(path, now, now),
-      (done) => this.#calls.utimes(path, now, now, done as (error: NodeJS.ErrnoException | null) => void),
-    );
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later<void>(
+        `touch ${path}`,
+        () => this.touch(path),
+        (done) => this.#calls.utimes(path, now, now, done as Done),
+      );
+    }
+    try {
+      this.#calls.utimesSync(path, now, now);
+    } catch (error) {
+      throw systemError(error, `touch ${path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
   }
 
-  /** Makes a folder and its parents, where they are not there yet. */
-  async makeFolder(path: string): Promise<void> {
-    await this.#inPlace.run(
-      `make the folder ${path}`,
-      () => this.#calls.mkdirSync(path, { recursive: true }),
-      (done) => this.#calls.mkdir(path, { recursive: true }, done),
-    );
+  /**
+   * Makes a folder and its parents, where they are not there yet. Folder by folder: Node's own recursive mkdir never
+   * returns where a parent is there and yet no folder can be made in it, as in /proc.
+   */
+  *makeFolder(path: string): Steps<void> {
+    try {
+      yield this.#mkdir(path);
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === 'EEXIST' || errno === 'EISDIR') {
+        const there: Stats | undefined = yield this.stat(path);
+        if (there?.isDirectory()) return;
+      }
+      if (errno !== 'ENOENT' || path === dirname(path)) throw error;
+      yield* this.makeFolder(dirname(path));
+      try {
+        yield this.#mkdir(path);
+      } catch (cause) {
+        // Made by somebody else since.
+        if (errnoOf(cause) === 'EEXIST') return yield* this.makeFolder(path);
+        throw errnoOf(cause) === 'ENOENT' ? noFolders(path, cause) : cause;
+      }
+    }
+  }
+
+  #mkdir(path: string): Eventual<void> {
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later<void>(
+        `make the folder ${path}`,
+        () => this.#mkdir(path),
+        (done) => this.#calls.mkdir(path, done as Done),
+      );
+    }
+    try {
+      this.#calls.mkdirSync(path);
+    } catch (error) {
+      throw systemError(error, `make the folder ${path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
   }
 
   /** Removes a file; false when there was none. In the pool: freeing the blocks of a large one takes long. */
-  async unlink(path: string): Promise<boolean> {
-    return this.#inPlace.run<boolean>(`remove ${path}`, null, (done) =>
+  unlink(path: string): Promise<boolean> {
+    return this.#inPlace.pool<boolean>(`remove ${path}`, (done) =>
       this.#calls.unlink(path, (error) => (isMissing(error) ? done(null, false) : done(error, true))),
     );
   }
 
   /** Names in a folder, in no order; none when it is missing or no folder. */
-  async names(path: string): Promise<string[]> {
-    return this.#inPlace.run<string[]>(`list ${path}`, null, (done) =>
+  names(path: string): Promise<string[]> {
+    return this.#inPlace.pool<string[]>(`list ${path}`, (done) =>
       this.#calls.readdir(path, (error, names) =>
         isMissing(error) || error?.code === 'ENOTDIR' ? done(null, []) : done(error, names),
       ),
@@ -189,71 +295,143 @@ export class OpenFile {
   }
 
   stat(): Eventual<Stats> {
-    return this.#inPlace.run(
-      `look at ${this.path}`,
-      () => this.#calls.fstatSync(this.#fd),
-      (done) => this.#calls.fstat(this.#fd, done),
-    );
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later(
+        `look at ${this.path}`,
+        () => this.stat(),
+        (done) => this.#calls.fstat(this.#fd, done),
+      );
+    }
+    try {
+      return this.#calls.fstatSync(this.#fd);
+    } catch (error) {
+      throw systemError(error, `look at ${this.path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
+  }
+
+  /** What one read gives of a file of up to {@link IN_PLACE_BYTES_MAX}, if it can be made in place; else `null`. */
+  readSmall(): Uint8Array | null {
+    if (!this.#inPlace.enter()) return null;
+    try {
+      const count = this.#calls.readSync(this.#fd, scratch, 0, scratch.byteLength, 0);
+      return count > IN_PLACE_BYTES_MAX ? null : new Uint8Array(scratch.subarray(0, count));
+    } catch (error) {
+      throw systemError(error, `read ${this.path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
   }
 
   /** Fills `buffer` from `position` on. Returns the number of bytes read, less than its length where the file ends. */
   async read(buffer: Uint8Array, position: number): Promise<number> {
     let filled = 0;
     while (filled < buffer.byteLength) {
-      const [offset, length] = [filled, buffer.byteLength - filled];
-      const count = await this.#inPlace.run<number>(
-        `read ${this.path}`,
-        length > IN_PLACE_BYTES_MAX
-          ? null
-          : () => this.#calls.readSync(this.#fd, buffer, offset, length, position + offset),
-        (done) => this.#calls.read(this.#fd, buffer, offset, length, position + offset, done),
-      );
+      const count = await this.#readSome(buffer, filled, position + filled);
       if (count === 0) break;
       filled += count;
     }
     return filled;
   }
 
+  #readSome(buffer: Uint8Array, offset: number, position: number): Eventual<number> {
+    const length = buffer.byteLength - offset;
+    const pooled = (done: (error: NodeJS.ErrnoException | null, count: number) => void) =>
+      this.#calls.read(this.#fd, buffer, offset, length, position, done);
+    if (length > IN_PLACE_BYTES_MAX) return this.#inPlace.pool(`read ${this.path}`, pooled);
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later(`read ${this.path}`, () => this.#readSome(buffer, offset, position), pooled);
+    }
+    try {
+      return this.#calls.readSync(this.#fd, buffer, offset, length, position);
+    } catch (error) {
+      throw systemError(error, `read ${this.path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
+  }
+
   /** Appends all of `bytes`. One call at a time. */
-  async write(bytes: Uint8Array): Promise<void> {
-    for (let offset = 0; offset < bytes.byteLength; ) {
-      const [from, length, position] = [offset, bytes.byteLength - offset, this.#written];
-      const count = await this.#inPlace.run<number>(
-        `write ${this.path}`,
-        length > IN_PLACE_BYTES_MAX ? null : () => this.#calls.writeSync(this.#fd, bytes, from, length, position),
-        (done) => this.#calls.write(this.#fd, bytes, from, length, position, done),
-      );
-      offset += count;
+  write(bytes: Uint8Array): Eventual<void> {
+    const first = this.#writeSome(bytes, 0);
+    if (typeof first === 'number' && first === bytes.byteLength) {
+      this.#written += first;
+      return;
+    }
+    return this.#writeRest(bytes, first);
+  }
+
+  async #writeRest(bytes: Uint8Array, first: Eventual<number>): Promise<void> {
+    let count = await first;
+    this.#written += count;
+    for (let offset = count; offset < bytes.byteLength; offset += count) {
+      count = await this.#writeSome(bytes, offset);
       this.#written += count;
     }
   }
 
+  #writeSome(bytes: Uint8Array, offset: number): Eventual<number> {
+    const length = bytes.byteLength - offset;
+    if (length === 0) return 0;
+    const pooled = (done: (error: NodeJS.ErrnoException | null, count: number) => void) =>
+      this.#calls.write(this.#fd, bytes, offset, length, this.#written, done);
+    if (length > IN_PLACE_BYTES_MAX) return this.#inPlace.pool(`write ${this.path}`, pooled);
+    if (!this.#inPlace.enter()) {
+      return this.#inPlace.later(`write ${this.path}`, () => this.#writeSome(bytes, offset), pooled);
+    }
+    try {
+      return this.#calls.writeSync(this.#fd, bytes, offset, length, this.#written);
+    } catch (error) {
+      throw systemError(error, `write ${this.path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
+  }
+
   /** Makes the bytes survive a power cut. */
-  async sync(): Promise<void> {
-    await this.#inPlace.run<void>(`sync ${this.path}`, null, (done) =>
-      this.#calls.fdatasync(this.#fd, done as (error: NodeJS.ErrnoException | null) => void),
-    );
+  sync(): Promise<void> {
+    return this.#inPlace.pool<void>(`sync ${this.path}`, (done) => this.#calls.fdatasync(this.#fd, done as Done));
   }
 
   /** Makes a folder's names survive a power cut. */
-  async syncNames(): Promise<void> {
-    await this.#inPlace.run<void>(`sync ${this.path}`, null, (done) =>
-      this.#calls.fsync(this.#fd, done as (error: NodeJS.ErrnoException | null) => void),
-    );
+  syncNames(): Promise<void> {
+    return this.#inPlace.pool<void>(`sync ${this.path}`, (done) => this.#calls.fsync(this.#fd, done as Done));
   }
 
   /** Closes it; the second time does nothing. */
-  async close(): Promise<void> {
+  close(): Eventual<void> {
     if (this.#closed) return;
+    if (!this.#inPlace.enter()) {
+      this.#closed = true;
+      return this.#inPlace.later<void>(
+        `close ${this.path}`,
+        () => {
+          this.#closed = false;
+          return this.close();
+        },
+        (done) => this.#calls.close(this.#fd, done as Done),
+      );
+    }
     this.#closed = true;
-    await this.#inPlace.run<void>(
-      `close ${this.path}`,
-      () => this.#calls.closeSync(this.#fd),
-      (done) => this.#calls.close(this.#fd, done as (error: NodeJS.ErrnoException | null) => void),
-    );
+    try {
+      this.#calls.closeSync(this.#fd);
+    } catch (error) {
+      throw systemError(error, `close ${this.path}`);
+    } finally {
+      this.#inPlace.leave();
+    }
   }
 }
 
 function isMissing(error: NodeJS.ErrnoException | null): boolean {
   return error?.code === 'ENOENT';
+}
+
+function noFolders(path: string, cause: unknown): FatalError {
+  return new FatalError(
+    'ConfigInvalid',
+    `could not make the folder ${path}: ENOENT, ${dirname(path)} is there and takes no folders: configure another path`,
+    { code: 'IO_DENIED', cause, context: { errno: 'ENOENT', path } },
+  );
 }

@@ -11,8 +11,47 @@ import { systemError } from '../../../contracts/errors.js';
 /** `auto` as above; `sync`: whatever may be made in place is, at once; `async`: nothing is. */
 export type IoMode = 'auto' | 'sync' | 'async';
 
-/** A value at once or a promise of it; to be awaited at once, never stored. */
+/** A value at once or a promise of it. */
 export type Eventual<T> = T | Promise<T>;
+
+/**
+ * A sequence of calls, each yielded for its answer: `const stats: Stats = yield disk.stat(path)`. Written once, it runs
+ * through without a promise while its calls are answered at once, and as an async function from the first one that is
+ * not. As async functions all the way, a put of 4 KiB took 26 µs on top of its system calls, so it takes 8.
+ */
+// biome-ignore lint/suspicious/noExplicitAny: the answer to a `yield` is of its call's type, which no generator type can say.
+export type Steps<T> = Generator<Eventual<unknown>, T, any>;
+
+/** Runs steps to their end. What they throw is thrown, or rejects. */
+export function settle<T>(steps: Steps<T>): Eventual<T> {
+  return advance(steps, steps.next(undefined));
+}
+
+function advance<T>(steps: Steps<T>, first: IteratorResult<Eventual<unknown>, T>): Eventual<T> {
+  let step = first;
+  while (!step.done) {
+    if (step.value instanceof Promise) return resume(steps, step.value);
+    step = steps.next(step.value);
+  }
+  return step.value;
+}
+
+async function resume<T>(steps: Steps<T>, first: Promise<unknown>): Promise<T> {
+  for (let pending = first; ; ) {
+    let step: IteratorResult<Eventual<unknown>, T>;
+    let answer: unknown;
+    let failed = false;
+    try {
+      answer = await pending;
+    } catch (error) {
+      [answer, failed] = [error, true];
+    }
+    step = failed ? steps.throw(answer) : steps.next(answer);
+    while (!step.done && !(step.value instanceof Promise)) step = steps.next(step.value);
+    if (step.done) return step.value;
+    pending = step.value as Promise<unknown>;
+  }
+}
 
 /** Time that calls in place may take of one turn of the event loop: about forty puts of 4 KiB. */
 const TURN_BUDGET_MS = 2;
@@ -33,60 +72,82 @@ export class InPlace {
   /** Calls that this turn had no time left for. */
   readonly #waiting: (() => void)[] = [];
   #spentMs = 0;
+  #startedMs = 0;
   #nextTurnIsSet = false;
   #averageMs = 0;
+  /** 0 while calls are made in place. */
   #pausedUntilMs = 0;
 
   constructor(mode: IoMode) {
     this.#mode = mode;
   }
 
-  /**
-   * Makes one call, and turns its failure into the family of errors.
-   * @param doing what it does, to what, for the message
-   * @param here the call in place; `null` for one that may take long
-   * @param pooled the same by way of the pool
-   */
-  run<T>(doing: string, here: (() => T) | null, pooled: (done: Callback<T>) => void): Eventual<T> {
-    if (here === null || this.#mode === 'async' || this.#isPaused()) {
-      return new Promise((resolve, reject) => {
-        pooled((error, value) => (error ? reject(systemError(error, doing)) : resolve(value)));
-      });
-    }
-    if (this.#mode === 'auto' && this.#spentMs >= TURN_BUDGET_MS) {
-      return new Promise((resolve) => {
-        this.#waiting.push(() => resolve((async () => this.run(doing, here, pooled))()));
-      });
-    }
-    const startedMs = performance.now();
-    try {
-      return here();
-    } catch (error) {
-      throw systemError(error, doing);
-    } finally {
-      if (this.#mode === 'auto') this.#spend(startedMs);
-    }
+  /** Whether a call may be made in place, now. It is, right after, and then `leave()` is called. */
+  enter(): boolean {
+    if (this.#mode !== 'auto') return this.#mode === 'sync';
+    if (this.#spentMs >= TURN_BUDGET_MS || this.#isPaused()) return false;
+    this.#startedMs = performance.now();
+    return true;
   }
 
-  #spend(startedMs: number): void {
-    const nowMs = performance.now();
-    this.#spentMs += nowMs - startedMs;
-    this.#averageMs += (nowMs - startedMs - this.#averageMs) / AVERAGED_CALLS;
+  leave(): void {
+    if (this.#mode !== 'auto') return;
+    const tookMs = performance.now() - this.#startedMs;
+    this.#spentMs += tookMs;
+    this.#averageMs += (tookMs - this.#averageMs) / AVERAGED_CALLS;
     if (this.#averageMs > SLOW_CALL_MS) {
       this.#averageMs = 0;
-      this.#pausedUntilMs = nowMs + SLOW_PAUSE_MS;
+      this.#pausedUntilMs = this.#startedMs + tookMs + SLOW_PAUSE_MS;
     }
+    this.#setNextTurn();
+  }
+
+  /**
+   * Makes a call that may not be made in place now: in the pool where calls in place are not wanted, else in the next
+   * turn of the loop that has time for it.
+   * @param doing what it does, to what, for the message
+   * @param again makes the whole call once more
+   */
+  later<T>(doing: string, again: () => Eventual<T>, pooled: (done: Callback<T>) => void): Promise<T> {
+    if (this.#mode === 'async' || this.#isPaused()) return this.pool(doing, pooled);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push(() => {
+        try {
+          resolve(again());
+        } catch (error) {
+          reject(error);
+        }
+      });
+      this.#setNextTurn();
+    });
+  }
+
+  /** Makes one call in the pool, and turns its failure into the family of errors. */
+  pool<T>(doing: string, pooled: (done: Callback<T>) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      pooled((error, value) => (error ? reject(systemError(error, doing)) : resolve(value)));
+    });
+  }
+
+  #isPaused(): boolean {
+    if (this.#pausedUntilMs === 0) return false;
+    if (performance.now() < this.#pausedUntilMs) return true;
+    this.#pausedUntilMs = 0;
+    return false;
+  }
+
+  #setNextTurn(): void {
     if (this.#nextTurnIsSet) return;
     this.#nextTurnIsSet = true;
     setImmediate(() => {
       this.#nextTurnIsSet = false;
       this.#spentMs = 0;
-      while (this.#waiting.length > 0 && (this.#spentMs < TURN_BUDGET_MS || this.#isPaused()))
-        this.#waiting.shift()?.();
+      // In order: what is made anew and finds the time gone queues up behind those that wait.
+      for (const made of this.#waiting.splice(0)) {
+        if (this.#spentMs >= TURN_BUDGET_MS && !this.#isPaused()) this.#waiting.push(made);
+        else made();
+      }
+      if (this.#waiting.length > 0) this.#setNextTurn();
     });
-  }
-
-  #isPaused(): boolean {
-    return this.#mode === 'auto' && performance.now() < this.#pausedUntilMs;
   }
 }

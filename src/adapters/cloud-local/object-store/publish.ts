@@ -20,6 +20,7 @@ import { dirname } from 'node:path';
 import type { ContentId } from '../../../contracts/ids.js';
 import { allSettled, Shared } from './concurrency.js';
 import { type Disk, errnoOf, type OpenFile } from './disk.js';
+import { type Eventual, type Steps, settle } from './in-place.js';
 import { type Durability, decodeSidecar, encodeSidecar, type Layout, TOUCH_AGE_MS } from './layout.js';
 
 /** Blobs remembered as synced, about 2 MB; past that all are forgotten, and synced anew when they are put again. */
@@ -30,6 +31,9 @@ const CORRUPT_BLOBS_MAX = 16_384;
 
 /** Looks at a blob that has to be touched: it is found, touched and found young, or is gone and brought back between. */
 const HOLD_TRIES_MAX = 3;
+
+/** Bytes written in one call, so that an abort and the calls of others need not wait for all of a large buffer. */
+export const BLOCK_BYTES = 1_048_576;
 
 /** What this process knows of a folder; 0 for nothing. `SYNCED`: its name survives a power cut. */
 const MADE = 1;
@@ -43,7 +47,7 @@ export class Publisher {
   /** What is known of the 256 outer folders and, by the first 16 bits of an id, of the shards in them. */
   readonly #outers = new Uint8Array(256);
   readonly #shards = new Uint8Array(65_536);
-  /** The blob's change time when it was synced: a rename, by whomever, makes it another. */
+  /** The blob's change time when it was made durable here: a rename, by whomever, makes it another. */
   readonly #syncedAtMs = new Map<ContentId, number>();
   readonly #corrupt = new Set<ContentId>();
   readonly #folderSyncs: Shared<string>;
@@ -74,29 +78,54 @@ export class Publisher {
   }
 
   /** A new file of no name that anybody looks for. Whoever made it commits it, or discards it when anything fails. */
-  async draft(): Promise<Draft> {
+  *draft(): Steps<Draft> {
     const path = `${this.#layout.tmp}/${this.#draftPrefix}-${(this.#drafts++).toString(36)}`;
+    let file: OpenFile;
     try {
-      return new Draft(this.#disk, await this.#disk.open(path, 'wx'));
+      file = yield this.#disk.open(path, 'wx');
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
-      await this.#disk.makeFolder(this.#layout.tmp);
-      return new Draft(this.#disk, await this.#disk.open(path, 'wx'));
+      yield* this.#disk.makeFolder(this.#layout.tmp);
+      file = yield this.#disk.open(path, 'wx');
     }
+    return new Draft(this.#disk, file);
+  }
+
+  /** Stores bytes at hand, unless they are there. Others wait for large ones only a block at a time. */
+  *put(id: ContentId, bytes: Uint8Array, contentType: string | null, signal?: AbortSignal): Steps<void> {
+    signal?.throwIfAborted();
+    if (yield* this.adopt(id, bytes.byteLength)) return;
+    const draft = yield* this.draft();
+    try {
+      for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
+        signal?.throwIfAborted();
+        yield draft.write(offset === 0 && bytes.byteLength <= BLOCK_BYTES ? bytes : blockAt(bytes, offset));
+      }
+      yield* this.commit(id, draft, contentType, signal);
+    } catch (error) {
+      yield draft.discard();
+      throw error;
+    }
+  }
+
+  /** Stores a written draft, unless its bytes are there. Should it fail, discard the draft. */
+  *publish(id: ContentId, draft: Draft, contentType: string | null, signal?: AbortSignal): Steps<void> {
+    if (yield* this.adopt(id, draft.size)) yield draft.discard();
+    else yield* this.commit(id, draft, contentType, signal);
   }
 
   /**
    * Makes a written draft the blob of `id`, as durable as the store's level says. Should it fail, discard the draft.
    * @param signal an abort before the commit point leaves nothing visible; later ones are too late
    */
-  async commit(id: ContentId, draft: Draft, contentType: string | null, signal?: AbortSignal): Promise<void> {
+  *commit(id: ContentId, draft: Draft, contentType: string | null, signal?: AbortSignal): Steps<void> {
     const sidecar = encodeSidecar(draft.size, { contentType, createdAtMs: Date.now() });
-    const written = this.#durability === 'none' ? null : await draft.stat();
-    await this.#install(id, draft, sidecar, signal);
+    const written: Stats | null = this.#durability === 'none' ? null : yield draft.stat();
+    yield* this.#install(id, draft, sidecar, signal);
     this.#corrupt.delete(id);
     if (written === null) return;
-    const blob = await this.#disk.stat(this.#layout.blob(id));
-    await this.#syncNames(id);
+    const blob: Stats | undefined = yield this.#disk.stat(this.#layout.blob(id));
+    yield this.#syncNames(id);
     // Another process may have put a file of its own there since the rename, and nobody knows whether that is synced.
     if (blob?.ino === written.ino) this.#remember(id, blob);
   }
@@ -108,22 +137,24 @@ export class Publisher {
   }
 
   /** What is at a blob's place, after a blob that a collection has just taken away was brought back. */
-  async find(id: ContentId): Promise<Stats | undefined> {
-    const blob = await this.#disk.stat(this.#layout.blob(id));
-    return blob === undefined && (await this.restore(id)) ? this.#disk.stat(this.#layout.blob(id)) : blob;
+  *find(id: ContentId): Steps<Stats | undefined> {
+    const blob: Stats | undefined = yield this.#disk.stat(this.#layout.blob(id));
+    if (blob !== undefined || !(yield* this.restore(id))) return blob;
+    return yield this.#disk.stat(this.#layout.blob(id));
   }
 
   /** Brings back a blob that a collection took away and has not removed yet. False when there is none. */
-  async restore(id: ContentId): Promise<boolean> {
+  *restore(id: ContentId): Steps<boolean> {
     const condemned = this.#layout.condemned(id);
-    if ((await this.#disk.stat(condemned)) === undefined) return false;
+    const there: Stats | undefined = yield this.#disk.stat(condemned);
+    if (there === undefined) return false;
     try {
-      await this.#move(condemned, this.#layout.blob(id), id);
+      yield* this.#move(condemned, this.#layout.blob(id), id);
       return true;
     } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
       // Removed, or brought back by somebody else: then it is there to be found.
-      if (errnoOf(error) === 'ENOENT') return (await this.#disk.stat(this.#layout.blob(id))) !== undefined;
-      throw error;
+      return yield this.#disk.exists(this.#layout.blob(id));
     }
   }
 
@@ -133,39 +164,49 @@ export class Publisher {
    * size is what a power cut leaves behind at durability `none`: it counts as missing, so that the put which asked
    * replaces it, and so does a distrusted one.
    */
-  async adopt(id: ContentId, size: number): Promise<boolean> {
+  *adopt(id: ContentId, size: number): Steps<boolean> {
     if (this.#corrupt.has(id)) return false;
-    const found = await this.find(id);
+    const found = yield* this.find(id);
     if (!found?.isFile() || found.size !== size) return false;
-    const sidecar = await this.#disk.stat(this.#layout.sidecar(id));
-    if (!sidecar?.size) {
-      await this.#install(id, null, encodeSidecar(size, decodeSidecar(undefined, found)));
-      await this.#syncNames(id);
+    // Only a power cut empties a sidecar: what was synced here, or once looked at, may at most be gone.
+    const isKnown = this.#syncedAtMs.get(id) === found.ctimeMs;
+    if (!(yield* this.#hasSidecar(id, isKnown))) {
+      yield* this.#install(id, null, encodeSidecar(size, decodeSidecar(undefined, found)));
+      yield this.#syncNames(id);
     }
-    const blob = await this.#hold(id, found);
+    const isYoung = Date.now() - found.mtimeMs < this.#touchAgeMs;
+    if (isKnown && isYoung) return true;
+    const blob = isYoung ? found : yield* this.#hold(id, found);
     if (blob === undefined) return false;
-    if (this.#durability === 'none' || this.#syncedAtMs.get(id) === blob.ctimeMs) return true;
-    try {
-      const files = [this.#layout.blob(id)];
-      if (this.#durability === 'full') files.push(this.#layout.sidecar(id));
-      await allSettled(files.map((path) => this.#disk.syncFile(path)));
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return false;
-      throw error;
+    if (this.#durability !== 'none') {
+      try {
+        const files = [this.#layout.blob(id)];
+        if (this.#durability === 'full') files.push(this.#layout.sidecar(id));
+        yield allSettled(files.map((path) => this.#disk.syncFile(path)));
+      } catch (error) {
+        if (errnoOf(error) === 'ENOENT') return false;
+        throw error;
+      }
+      yield this.#syncNames(id);
     }
-    await this.#syncNames(id);
     this.#remember(id, blob);
     return true;
   }
 
-  /** The blob, young enough that no collection takes it; `undefined` where it has to be put anew. */
-  async #hold(id: ContentId, found: Stats): Promise<Stats | undefined> {
+  *#hasSidecar(id: ContentId, isKnown: boolean): Steps<boolean> {
+    if (isKnown) return yield this.#disk.exists(this.#layout.sidecar(id));
+    const sidecar: Stats | undefined = yield this.#disk.stat(this.#layout.sidecar(id));
+    return sidecar !== undefined && sidecar.size > 0;
+  }
+
+  /** The blob, made young enough that no collection takes it; `undefined` where it has to be put anew. */
+  *#hold(id: ContentId, found: Stats): Steps<Stats | undefined> {
     let blob: Stats | undefined = found;
     for (let tries = 0; tries < HOLD_TRIES_MAX; tries++) {
       if (blob?.size !== found.size) return undefined;
       if (Date.now() - blob.mtimeMs < this.#touchAgeMs) return blob;
       try {
-        await this.#disk.touch(this.#layout.blob(id));
+        yield this.#disk.touch(this.#layout.blob(id));
       } catch (error) {
         // Another user's: only a new one is ours to date. On a read-only file system nothing collects.
         if (errnoOf(error) === 'EPERM' || errnoOf(error) === 'EACCES') return undefined;
@@ -173,25 +214,26 @@ export class Publisher {
         // Taken away between the two calls: it is looked for once more.
         if (errnoOf(error) !== 'ENOENT') throw error;
       }
-      blob = await this.find(id);
+      blob = yield* this.find(id);
     }
     return undefined;
   }
 
   /** Takes an object away, blob first. False when there was none. */
-  async remove(id: ContentId): Promise<boolean> {
+  *remove(id: ContentId): Steps<boolean> {
     const blob = this.#layout.blob(id);
-    if (!(await this.#disk.unlink(blob)) && !((await this.restore(id)) && (await this.#disk.unlink(blob))))
-      return false;
+    let isRemoved: boolean = yield this.#disk.unlink(blob);
+    if (!isRemoved && (yield* this.restore(id))) isRemoved = yield this.#disk.unlink(blob);
+    if (!isRemoved) return false;
     this.#corrupt.delete(id);
-    await this.#disk.unlink(this.#layout.sidecar(id));
-    if (this.#durability === 'full') await this.#folderSyncs.run(this.#layout.shard(id));
+    yield this.#disk.unlink(this.#layout.sidecar(id));
+    if (this.#durability === 'full') yield this.#folderSyncs.run(this.#layout.shard(id));
     return true;
   }
 
   /** Puts a small file in its place under the root, whole or not at all, and durable at every level. */
   async replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-    const draft = await this.draft();
+    const draft = await settle(this.draft());
     try {
       await draft.write(bytes);
       await draft.finish(true);
@@ -204,31 +246,36 @@ export class Publisher {
   }
 
   /** Sidecar, then blob, each from a synced draft; `blob` is null where only the sidecar was lost. */
-  async #install(id: ContentId, blob: Draft | null, sidecarBytes: Uint8Array, signal?: AbortSignal): Promise<void> {
-    const sidecar = await this.draft();
+  *#install(id: ContentId, blob: Draft | null, sidecarBytes: Uint8Array, signal?: AbortSignal): Steps<void> {
+    const sidecar = yield* this.draft();
     try {
-      await sidecar.write(sidecarBytes);
-      // Both at once: two syncs under way share one commit of the file system's journal.
-      await allSettled([sidecar.finish(this.#durability === 'full'), blob?.finish(this.#durability !== 'none')]);
+      yield sidecar.write(sidecarBytes);
+      if (this.#durability === 'none') {
+        yield sidecar.finish(false);
+        if (blob !== null) yield blob.finish(false);
+      } else {
+        // Both at once: two syncs under way share one commit of the file system's journal.
+        yield allSettled([sidecar.finish(this.#durability === 'full'), blob?.finish(true)]);
+      }
       signal?.throwIfAborted();
-      await this.#move(sidecar.path, this.#layout.sidecar(id), id);
-      if (blob !== null) await this.#move(blob.path, this.#layout.blob(id), id);
+      yield* this.#move(sidecar.path, this.#layout.sidecar(id), id);
+      if (blob !== null) yield* this.#move(blob.path, this.#layout.blob(id), id);
     } catch (error) {
-      await sidecar.discard();
+      yield sidecar.discard();
       throw error;
     }
   }
 
   /** Renames into a shard, made when need be; made again, once, when somebody took the empty folder away. */
-  async #move(from: string, to: string, id: ContentId): Promise<void> {
+  *#move(from: string, to: string, id: ContentId): Steps<void> {
     const shard = shardOf(id);
     for (let again = true; ; again = false) {
       try {
         if (this.#shards[shard] === 0) {
-          await this.#disk.makeFolder(this.#layout.shard(id));
+          yield* this.#disk.makeFolder(this.#layout.shard(id));
           this.#shards[shard] = MADE;
         }
-        await this.#disk.rename(from, to);
+        yield this.#disk.rename(from, to);
         return;
       } catch (error) {
         if (errnoOf(error) !== 'ENOENT' || !again) throw error;
@@ -239,8 +286,11 @@ export class Publisher {
   }
 
   /** Makes a shard's names survive, and the shard's own: another process may have made it a moment ago. */
-  async #syncNames(id: ContentId): Promise<void> {
-    if (this.#durability !== 'full') return;
+  #syncNames(id: ContentId): Eventual<void> {
+    return this.#durability === 'full' ? this.#syncFolders(id) : undefined;
+  }
+
+  async #syncFolders(id: ContentId): Promise<void> {
     const shard = shardOf(id);
     const [outerState, shardState] = [this.#outers[shard >> 8] ?? 0, this.#shards[shard] ?? 0];
     const folders = [this.#layout.shard(id)];
@@ -275,18 +325,22 @@ export class Draft {
   }
 
   /** Appends. One call at a time. */
-  async write(bytes: Uint8Array): Promise<void> {
-    await this.#file.write(bytes);
+  write(bytes: Uint8Array): Eventual<void> {
     this.size += bytes.byteLength;
+    return this.#file.write(bytes);
   }
 
-  async stat(): Promise<Stats> {
+  stat(): Eventual<Stats> {
     return this.#file.stat();
   }
 
   /** Ends writing. After a failed sync the bytes may be lost though a second one succeeds: discard the draft. */
-  async finish(sync: boolean): Promise<void> {
-    if (sync) await this.#file.sync();
+  finish(sync: boolean): Eventual<void> {
+    return sync ? this.#syncAndClose() : this.#file.close();
+  }
+
+  async #syncAndClose(): Promise<void> {
+    await this.#file.sync();
     await this.#file.close();
   }
 
@@ -299,6 +353,10 @@ export class Draft {
       // Whatever made the draft useless is being reported already.
     }
   }
+}
+
+function blockAt(bytes: Uint8Array, offset: number): Uint8Array {
+  return bytes.subarray(offset, offset + BLOCK_BYTES);
 }
 
 function shardOf(id: ContentId): number {

@@ -7,6 +7,7 @@
  */
 import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import type { Disk } from './disk.js';
+import { settle } from './in-place.js';
 import { DURABILITIES, type Durability, decodeManifest, encodeManifest, type Layout } from './layout.js';
 import type { Publisher } from './publish.js';
 
@@ -30,7 +31,7 @@ export async function openRoot(
   publisher: Publisher,
   durability: Durability,
 ): Promise<void> {
-  await disk.makeFolder(layout.tmp);
+  await settle(disk.makeFolder(layout.tmp));
   const text = await disk.readText(layout.manifest, MANIFEST_BYTES_MAX);
   // No file: made just now, here or by another process, or written by the original system, which has none.
   const level = text === undefined ? null : decodeManifest(layout.manifest, text);
