@@ -4,21 +4,17 @@
  * Only folders are opened here, never the database or a lock beside it: closing any descriptor of a file drops every
  * lock that this process has on it.
  */
-import { mkdir, open, statfs } from 'node:fs/promises';
+import { open, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { systemError } from '../../../contracts/errors.js';
 import { Disk, errnoOf } from '../object-store/disk.js';
+import { settle } from '../object-store/in-place.js';
 
 /** With less than this free the log's index, which grows by 32 KiB, may not. */
 const FREE_BYTES_MIN = 65_536;
 
 /** Makes a folder and its parents, where they are not there yet. */
 export async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (error) {
-    throw systemError(error, `make the folder ${folder}`);
-  }
+  await settle(new Disk('async').makeFolder(folder));
 }
 
 /** Makes the names of a file and of all folders above it survive a power cut, whoever made them a moment ago. */
