@@ -1,14 +1,14 @@
 /**
  * InMemQueue: the work queue of one process, in memory, with every item written to a Storage first.
  *
- * `enqueue` commits the item, then puts it on the deque, then resolves; so what a consumer is handed is always stored.
+ * `enqueue` commits the item, then puts it in line, then resolves; so what a consumer is handed is always stored.
  * `ack` deletes the row and resolves after that commit. `nack` writes nothing: the row is still there. Opening the queue
  * reads the rows back in ULID order, so whatever was stored and not acked is pending again after a crash.
  *
  * Peculiar to it: one process, and in it one instance, owns a queue, held by a lock of the Storage. A first hand-over
  * writes nothing; every later one stores its count first, so that an item which kills its process reaches the dead
  * letters; a crash loses at most one of the count. Leases run on a clock that no one can set, and end while the process
- * lives; after it, every item is pending. Payloads are held in memory as well as stored.
+ * lives; after it, every item is pending. Payloads are held in memory as well as stored, up to a bound (queue/line.ts).
  *
  * The states of an item are drawn in queue/items.ts, the rows described in queue/store.ts.
  */
@@ -26,14 +26,13 @@ import {
   WAIT_MS_MAX,
 } from '../../contracts/queue.js';
 import type { Storage } from '../../contracts/storage.js';
-import { Arrivals, bytesOf } from './queue/arrivals.js';
 import { DeadLetters } from './queue/dead-letters.js';
 import { Deadlines } from './queue/deadlines.js';
-import { Deque } from './queue/deque.js';
-import { itemUnknown, leaseLost, requireHeld } from './queue/holding.js';
+import { itemUnknown, leaseLost, requireHeld, rowMissing } from './queue/holding.js';
 import { idsAfter, idTimeMs } from './queue/ids.js';
-import { Item, Items } from './queue/items.js';
+import { Item, Items, Memory } from './queue/items.js';
 import { Keys } from './queue/keys.js';
+import { Line } from './queue/line.js';
 import {
   checkOptions,
   type InMemQueueOptions,
@@ -53,17 +52,29 @@ export const IN_MEM_QUEUE_FEATURES = ['lease', 'replay', 'delay', 'key', 'dead-l
 /** Rows deleted in one transaction by `purge`. */
 const ROWS_PER_PURGE = 1_000;
 
+/** Payloads asked for in one call of the storage. */
+const PAYLOADS_PER_READ = 1_000;
+
+const NO_OPTIONS: EnqueueOptions = {};
+
 export class InMemQueue implements Queue {
   readonly #settings: InMemQueueSettings;
   readonly #store: QueueStore;
-  readonly #items = new Items();
-  readonly #pending = new Deque<Item>();
+  readonly #memory: Memory;
+  readonly #items: Items;
+  /** What is pending. */
+  #line: Line;
+  /** Lines that are being purged. */
+  readonly #doomed = new Set<Line>();
   readonly #clock: Clock;
   readonly #deadlines: Deadlines<Item>;
   readonly #waiters: Waiters;
   readonly #keys: Keys;
   readonly #dead: DeadLetters;
-  readonly #arrivals = new Arrivals((items) => this.#enter(items));
+  /** Payload bytes of items that are being stored. */
+  #arrivingBytes = 0;
+  /** The largest id that was there when the queue was opened: what is not after it may have been handed over before. */
+  #replayedThrough: QueueItemId | null = null;
   #newId: () => QueueItemId;
   /** Makes tokens of one opening differ from those of any other. */
   readonly #tokenPrefix = randomUUID();
@@ -74,11 +85,20 @@ export class InMemQueue implements Queue {
     this.#store = store;
     this.#settings = settings;
     this.#clock = settings.clock;
+    this.#memory = new Memory(settings.memoryBytesMax);
+    this.#items = new Items(this.#memory);
     this.#deadlines = new Deadlines(() => this.#sweep(), settings.clock);
     this.#waiters = new Waiters(settings.clock);
     this.#newId = idsAfter(null, settings.clock);
     this.#keys = new Keys(settings.keyRetentionMs, () => this.#newId(), settings.clock);
     this.#dead = new DeadLetters(store);
+    this.#line = new Line({
+      store,
+      items: this.#items,
+      memory: this.#memory,
+      isForeign: (id) => this.#dead.has(id),
+      isReplayed: (id) => this.#replayedThrough !== null && id <= this.#replayedThrough,
+    });
   }
 
   /**
@@ -100,15 +120,19 @@ export class InMemQueue implements Queue {
   }
 
   // The door looks at `signal` before the call; a commit under way cannot be taken back.
-  async enqueue(payload: Uint8Array, { key, delayMs }: EnqueueOptions = {}): Promise<QueueItemId> {
+  async enqueue(payload: Uint8Array, { key, delayMs = 0 }: EnqueueOptions = NO_OPTIONS): Promise<QueueItemId> {
     requireFits(payload, this.#settings.payloadBytesMax);
     if (key !== undefined) return this.#keys.once(key, payload, (item) => this.#append([item], delayMs));
-    const item = new Item(this.#newId(), payload);
-    await this.#append([item], delayMs);
-    return item.id;
+    const id = this.#newId();
+    if (delayMs > 0) await this.#append([new Item(id, payload)], delayMs);
+    else await this.#appendOne(id, payload);
+    return id;
   }
 
-  async enqueueMany(payloads: readonly Uint8Array[], { delayMs }: EnqueueOptions = {}): Promise<QueueItemId[]> {
+  async enqueueMany(
+    payloads: readonly Uint8Array[],
+    { delayMs = 0 }: EnqueueOptions = NO_OPTIONS,
+  ): Promise<QueueItemId[]> {
     for (const payload of payloads) requireFits(payload, this.#settings.payloadBytesMax);
     const items = payloads.map((payload) => new Item(this.#newId(), payload));
     await this.#append(items, delayMs);
@@ -132,13 +156,13 @@ export class InMemQueue implements Queue {
     for (;;) {
       if (signal?.aborted) {
         // It may have been woken for an item that it will not take now.
-        this.#waiters.wake(this.#pending.size);
+        this.#waiters.wake(this.#line.size);
         throw signal.reason;
       }
       const items = await this.#take(max, leaseMs);
       if (items.length > 0 || waitMs === 0) return items;
       // What came while nothing was found woke nobody: look again.
-      if (this.#pending.size > 0) continue;
+      if (this.#line.size > 0) continue;
       if (!(await this.#waiters.wait(untilMs, signal))) return [];
     }
   }
@@ -153,7 +177,11 @@ export class InMemQueue implements Queue {
   async ack(id: QueueItemId, token: LeaseToken | null = null): Promise<void> {
     this.#sweep();
     const item = this.#items.get(id);
-    if (item === undefined) return this.#dead.refuseSettling(id, token);
+    if (item === undefined) {
+      this.#dead.refuseSettling(id, token);
+      await this.#refusePending(id, token);
+      return;
+    }
     if (item.acking !== null && item.token === token) return item.acking;
     requireHeld(item, token);
     item.acking = this.#remove(item);
@@ -165,6 +193,7 @@ export class InMemQueue implements Queue {
     const item = this.#items.get(id);
     if (item === undefined) {
       this.#dead.refuseSettling(id, token);
+      await this.#refusePending(id, token);
       throw itemUnknown(id, 'an item of this queue');
     }
     requireHeld(item, token);
@@ -186,7 +215,8 @@ export class InMemQueue implements Queue {
       await this.#store.requeue(item);
       this.#dead.forget(id);
       this.#items.add(item, 'pending');
-      this.#pending.pushFront(item);
+      this.#items.dropIfFull(item);
+      this.#line.pushFront(item);
       this.#waiters.wake(1);
     } catch (error) {
       this.#dead.add(letter);
@@ -203,18 +233,20 @@ export class InMemQueue implements Queue {
 
   async stats(): Promise<QueueStats> {
     this.#sweep();
-    const first = this.#pending.front;
+    const first = this.#line.frontId;
+    const lines = [this.#line, ...this.#doomed];
+    const inMemory = lines.reduce((sum, line) => sum + line.bytesInMemory, this.#items.bytesInMemory);
     return {
-      pending: this.#pending.size,
+      pending: this.#line.size,
       delayed: this.#items.count('delayed'),
       inFlight: this.#items.count('claiming', 'inFlight', 'acking', 'delaying'),
       deadLetters: this.#dead.size,
-      oldestPendingAgeMs: first === undefined ? null : Math.max(0, this.#clock.wallMs() - idTimeMs(first.id)),
+      oldestPendingAgeMs: first === null ? null : Math.max(0, this.#clock.wallMs() - idTimeMs(first)),
       ...this.#totals,
       durability: this.#store.durability,
       payloadBytesMax: this.#settings.payloadBytesMax,
-      bytesInMemory: this.#items.bytes,
-      bytesInStorage: this.#items.bytes + this.#dead.bytes,
+      bytesInMemory: inMemory,
+      bytesInStorage: this.#bytes() + this.#dead.bytes,
     };
   }
 
@@ -230,81 +262,197 @@ export class InMemQueue implements Queue {
 
   /** Reads back what an earlier process left: everything stored and not acked is pending, or delayed, again. */
   async #replay(): Promise<void> {
-    const { items, last } = await replay(this.#store, this.#dead, this.#keys, this.#clock);
-    this.#newId = idsAfter(last, this.#clock);
     const clockMs = this.#clock.wallMs();
-    for (const item of items) {
-      // The clock may have been set back since the delay was stored: none is longer than the longest that can be asked.
-      item.dueAtMs = this.#clock.monotonicMs() + Math.min(item.notBeforeMs - clockMs, WAIT_MS_MAX);
-    }
-    this.#enter(items);
+    const last = await replay(this.#store, this.#dead, this.#keys, this.#clock, (id, payload, item) => {
+      if (item !== null && item.notBeforeMs > clockMs) {
+        // The clock may have been set back since the delay was stored: none is longer than the longest that can be asked.
+        item.dueAtMs = this.#clock.monotonicMs() + Math.min(item.notBeforeMs - clockMs, WAIT_MS_MAX);
+        this.#enter(item);
+      } else if (item !== null) this.#enterInPlace(item, payload);
+      else this.#line.append(id, payload);
+    });
+    this.#newId = idsAfter(last, this.#clock);
+    this.#replayedThrough = last;
   }
 
-  /** Stores new items, then lets them join. To be called in the turn in which new ids were made: they order commits. */
-  async #append(items: readonly Item[], delayMs = 0): Promise<void> {
-    requireRoom(bytesOf(items), this.#items.bytes + this.#arrivals.bytes, this.#settings.maxPendingBytes);
+  /** Payload bytes of the whole backlog. */
+  #bytes(): number {
+    let bytes = this.#items.bytes + this.#line.bytes;
+    for (const line of this.#doomed) bytes += line.bytes;
+    return bytes;
+  }
+
+  /** Stores a new item of which nothing more is to be known. To be called in the turn in which its id was made. */
+  #appendOne(id: QueueItemId, payload: Uint8Array): Promise<void> {
+    const { length } = payload;
+    requireRoom(length, this.#bytes() + this.#arrivingBytes, this.#settings.maxPendingBytes);
+    this.#arrivingBytes += length;
+    return new Promise((resolve, reject) => {
+      const stored = () => {
+        this.#arrivingBytes -= length;
+        this.#line.append(id, payload);
+        this.#totals.enqueuedTotal += 1;
+        this.#waiters.wake(1);
+        resolve();
+      };
+      const failed = (error: unknown) => {
+        this.#arrivingBytes -= length;
+        this.#line.passOver(id);
+        reject(error);
+      };
+      this.#store.appendOne(id, payload, this.#keys.takeOutdated(), stored, failed);
+    });
+  }
+
+  /** Stores new items, all or none, then lets them join. To be called in the turn in which new ids were made. */
+  #append(items: readonly Item[], delayMs: number): Promise<void> {
+    const bytes = items.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
+    requireRoom(bytes, this.#bytes() + this.#arrivingBytes, this.#settings.maxPendingBytes);
     if (delayMs > 0) {
       for (const item of items) {
         item.notBeforeMs = this.#clock.wallMs() + delayMs;
         item.dueAtMs = this.#clock.monotonicMs() + delayMs;
       }
     }
-    await this.#arrivals.store(items, () => this.#store.append(items, this.#keys.takeOutdated()));
-    this.#totals.enqueuedTotal += items.length;
+    this.#arrivingBytes += bytes;
+    return new Promise((resolve, reject) => {
+      const stored = () => {
+        this.#arrivingBytes -= bytes;
+        for (const item of items) this.#join(item);
+        this.#totals.enqueuedTotal += items.length;
+        this.#waiters.wake(items.length);
+        resolve();
+      };
+      const failed = (error: unknown) => {
+        this.#arrivingBytes -= bytes;
+        for (const { id } of items) this.#line.passOver(id);
+        reject(error);
+      };
+      this.#store.append(items, this.#keys.takeOutdated(), stored, failed);
+    });
   }
 
-  /** Stored items join: at the back, or, while they are delayed, nowhere yet. */
-  #enter(items: readonly Item[]): void {
-    const nowMs = this.#clock.monotonicMs();
-    for (const item of items) {
-      if (item.notBeforeMs > 0 && item.dueAtMs > nowMs) {
-        this.#items.add(item, 'delayed');
-        this.#deadlines.set(item, item.dueAtMs);
-      } else {
-        this.#items.add(item, 'pending');
-        this.#pending.pushBack(item);
-      }
+  /** A stored item joins: at the back, or, while it is delayed, nowhere yet. */
+  #join(item: Item): void {
+    const { id, payload } = item;
+    if (item.notBeforeMs > 0 || payload === null) this.#enter(item);
+    else if (!this.#line.isNext(id)) this.#enter(item);
+    else if (item.key === null) this.#line.append(id, payload);
+    else this.#enterInPlace(item, payload);
+  }
+
+  /** An item that has its own place: among the delayed, or at the back, whatever its id. */
+  #enter(item: Item): void {
+    if (item.notBeforeMs > 0 && item.dueAtMs > this.#clock.monotonicMs()) {
+      this.#items.add(item, 'delayed');
+      this.#deadlines.set(item, item.dueAtMs);
+    } else {
+      this.#items.add(item, 'pending');
+      this.#line.pushBack(item);
     }
-    this.#waiters.wake(this.#pending.size);
+    this.#items.dropIfFull(item);
+  }
+
+  /** An item of which more is known, where its id belongs. */
+  #enterInPlace(item: Item, payload: Uint8Array): void {
+    item.inPlace = true;
+    this.#items.add(item, 'pending');
+    this.#line.append(item.id, payload);
+  }
+
+  /** Refuses to settle what nobody has taken; an id that the queue does not hold passes. */
+  async #refusePending(id: QueueItemId, token: LeaseToken | null): Promise<void> {
+    const place = this.#line.find(id);
+    const isThere = place === 'unread' ? await this.#store.holds(id) : place === 'in line';
+    // It may have been taken while its row was looked for: then it is no more the one that was asked about.
+    if (isThere && this.#items.get(id) === undefined) requireHeld({ id, state: 'pending', token: null }, token);
   }
 
   async #take(max: number, leaseMs: number | null): Promise<QueueItem[]> {
     for (;;) {
       this.#sweep();
       const claimed: Item[] = [];
-      while (claimed.length < max) {
-        const item = this.#pending.popFront();
-        if (item === undefined) break;
-        this.#items.move(item, 'claiming');
-        claimed.push(item);
-      }
+      this.#claim(claimed, max);
+      if (claimed.length < max && this.#line.isUnread) await this.#claimUnread(claimed, max);
       if (claimed.length === 0) return [];
-      const handedOver = await this.#handOver(claimed, leaseMs);
+      if (!claimed.every(isFresh)) await this.#prepare(claimed);
+      // One moment for all: leases of one call end together, and so give back the oldest first.
+      const nowMs = this.#clock.monotonicMs();
+      const handedOver: QueueItem[] = [];
+      for (const item of claimed) if (item.state === 'claiming') handedOver.push(this.#lease(item, leaseMs, nowMs));
       // Empty when all that was claimed had no attempts left: look at the next ones.
       if (handedOver.length > 0) return handedOver;
     }
   }
 
-  async #handOver(claimed: readonly Item[], leaseMs: number | null): Promise<QueueItem[]> {
+  #claim(claimed: Item[], max: number): void {
+    while (claimed.length < max) {
+      const item = this.#line.take('claiming');
+      if (item === null) return;
+      claimed.push(item);
+    }
+  }
+
+  async #claimUnread(claimed: Item[], max: number): Promise<void> {
+    try {
+      while (claimed.length < max && this.#line.isUnread) {
+        await this.#line.read();
+        this.#claim(claimed, max);
+      }
+    } catch (error) {
+      this.#toFront(claimed);
+      throw error;
+    }
+  }
+
+  /** What is not handed over for the first time: reads payloads, stores counts, makes dead letters of what is spent. */
+  async #prepare(claimed: readonly Item[]): Promise<void> {
     const isSpent = (item: Item) => item.attempts >= this.#settings.maxAttempts;
-    const counted = claimed.filter((item) => (item.attempts > 0 || item.replayed) && !isSpent(item));
-    const spent = claimed.filter(isSpent);
-    if (counted.length + spent.length > 0) {
+    try {
+      const unread = claimed.filter(({ payload }) => payload === null);
+      for (let at = 0; at < unread.length; at += PAYLOADS_PER_READ) {
+        await this.#readPayloads(unread.slice(at, at + PAYLOADS_PER_READ));
+      }
+      const there = claimed.filter(({ state }) => state === 'claiming');
+      const spent = there.filter(isSpent);
+      const counted = there.filter((item) => (item.attempts > 0 || item.replayed) && !isSpent(item));
+      if (counted.length + spent.length === 0) return;
       try {
         await this.#store.handOver(counted, spent);
       } catch (error) {
         for (const item of spent) item.mayBeDead = true;
-        this.#toFront(claimed);
         throw error;
       }
+      for (const item of spent) {
+        this.#gone(item);
+        this.#dead.add({ id: item.id, attempts: item.attempts, payloadBytes: item.payloadBytes, key: item.key });
+      }
+    } catch (error) {
+      this.#toFront(claimed.filter(({ state }) => state === 'claiming'));
+      throw error;
     }
-    for (const item of spent) {
-      this.#items.move(item, 'gone');
-      this.#dead.add({ id: item.id, attempts: item.attempts, payloadBytes: item.payload.length, key: item.key });
+  }
+
+  /** @throws FatalError Internal, code `STORAGE_FORMAT`: somebody else deleted a row. The item is given up. */
+  async #readPayloads(items: readonly Item[]): Promise<void> {
+    const payloads = await this.#store.readItems(items);
+    const deleted: QueueItemId[] = [];
+    for (const [i, item] of items.entries()) {
+      const payload = payloads[i];
+      if (payload) this.#items.hold(item, payload);
+      else {
+        this.#gone(item);
+        if (item.key !== null) this.#keys.release(item.key);
+        if (!item.mayBeGone) deleted.push(item.id);
+      }
     }
-    // One moment for all: leases of one call end together, and so give back the oldest first.
-    const nowMs = this.#clock.monotonicMs();
-    return claimed.filter((item) => !isSpent(item)).map((item) => this.#lease(item, leaseMs, nowMs));
+    if (deleted[0] !== undefined) throw rowMissing(deleted[0], deleted.length);
+  }
+
+  #gone(item: Item): void {
+    this.#items.move(item, 'gone');
+    this.#line.gone(item.id);
+    for (const line of this.#doomed) line.gone(item.id);
   }
 
   /** The lease begins here, after the count is stored. */
@@ -319,7 +467,7 @@ export class InMemQueue implements Queue {
     }
     const { id, attempts, token } = item;
     // A copy: the item may be handed over again, and this one is the consumer's to change.
-    return { id, payload: new Uint8Array(item.payload), attempts, token, leaseMs };
+    return { id, payload: new Uint8Array(item.payload as Uint8Array), attempts, token, leaseMs };
   }
 
   async #remove(item: Item): Promise<void> {
@@ -331,10 +479,11 @@ export class InMemQueue implements Queue {
     } catch (error) {
       if (item.key !== null) this.#keys.endAck(item.key, false);
       item.acking = null;
+      item.mayBeGone = true;
       this.#backInFlight(item);
       throw error;
     }
-    this.#items.move(item, 'gone');
+    this.#gone(item);
     if (item.key !== null) this.#keys.endAck(item.key, true);
     this.#totals.ackedTotal += 1;
   }
@@ -354,6 +503,7 @@ export class InMemQueue implements Queue {
     item.notBeforeMs = notBeforeMs;
     item.token = null;
     this.#items.move(item, 'delayed');
+    this.#items.dropIfFull(item);
     this.#deadlines.set(item, dueAtMs);
   }
 
@@ -370,7 +520,8 @@ export class InMemQueue implements Queue {
       this.#deadlines.delete(item);
       item.token = null;
       this.#items.move(item, 'pending');
-      this.#pending.pushFront(item);
+      this.#items.dropIfFull(item);
+      this.#line.pushFront(item);
     }
     this.#waiters.wake(items.length);
   }
@@ -385,7 +536,7 @@ export class InMemQueue implements Queue {
     const back = due.filter(({ attempts }) => attempts === 0);
     for (const item of back) {
       this.#items.move(item, 'pending');
-      this.#pending.pushBack(item);
+      this.#line.pushBack(item);
     }
     const front = due.filter(({ attempts }) => attempts > 0).sort(byId);
     this.#totals.expiredTotal += front.filter(({ state }) => state === 'inFlight').length;
@@ -395,31 +546,51 @@ export class InMemQueue implements Queue {
 
   async #purgePending(): Promise<number> {
     const delayed = this.#items.inState('delayed');
-    const doomed: Item[] = [...delayed];
-    for (let item = this.#pending.popFront(); item !== undefined; item = this.#pending.popFront()) doomed.push(item);
-    for (const item of doomed) {
+    for (const item of delayed) {
       this.#deadlines.delete(item);
       this.#items.move(item, 'purging');
     }
-    for (let at = 0; at < doomed.length; at += ROWS_PER_PURGE) {
-      const page = doomed.slice(at, at + ROWS_PER_PURGE);
-      try {
-        await this.#store.remove(page);
-      } catch (error) {
-        for (const item of delayed.slice(at)) {
-          this.#items.move(item, 'delayed');
-          this.#deadlines.set(item, item.dueAtMs);
+    const line = this.#line;
+    this.#line = line.successor();
+    this.#doomed.add(line);
+    let page: Item[] = [];
+    let purged = 0;
+    try {
+      for (;;) {
+        page = delayed.slice(purged, purged + ROWS_PER_PURGE);
+        for (let item = line.take('purging'); item !== null; item = line.take('purging')) {
+          page.push(item);
+          if (page.length >= ROWS_PER_PURGE) break;
         }
-        this.#toFront(doomed.slice(Math.max(at, delayed.length)));
-        throw error;
+        if (page.length > 0) await this.#store.remove(page);
+        else if (line.isUnread) await line.read();
+        else return purged;
+        for (const item of page) {
+          this.#gone(item);
+          if (item.key !== null) this.#keys.release(item.key);
+        }
+        purged += page.length;
       }
-      for (const item of page) {
-        this.#items.move(item, 'gone');
-        if (item.key !== null) this.#keys.release(item.key);
+    } catch (error) {
+      for (const item of page) item.mayBeGone = true;
+      for (const item of delayed.slice(purged)) {
+        this.#items.move(item, 'delayed');
+        this.#items.dropIfFull(item);
+        this.#deadlines.set(item, item.dueAtMs);
       }
+      await line.idle();
+      this.#line.prepend(line);
+      this.#toFront(page.filter(({ state }) => state === 'purging'));
+      this.#waiters.wake(this.#line.size);
+      throw error;
+    } finally {
+      this.#doomed.delete(line);
     }
-    return doomed.length;
   }
+}
+
+function isFresh({ attempts, replayed, payload }: Item): boolean {
+  return attempts === 0 && !replayed && payload !== null;
 }
 
 function byId(one: Item, other: Item): number {

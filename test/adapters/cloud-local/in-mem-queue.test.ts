@@ -8,7 +8,7 @@ import { SqliteStorage } from '../../../src/adapters/cloud-local/sqlite-storage.
 import { Queue, QueueItemId, RecoverableError, type Storage } from '../../../src/contracts/index.js';
 import { conformance } from '../../../src/testing/conformance.js';
 import '../../../src/testing/queue-suite.js';
-import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, text, turn } from './queue/support.js';
+import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, text, turn, until } from './queue/support.js';
 
 const ROWS = 'cloudlocal_queue';
 const META = 'cloudlocal_queue_meta';
@@ -27,14 +27,15 @@ afterEach(async () => {
   await storage.close();
 });
 
-describe('conforms on MemoryStorage', () => {
+// With no memory at all, every payload is read back from storage.
+describe.each([{}, { memoryBytesMax: 0 }])('conforms on MemoryStorage with %j', (bounds) => {
   let used: MemoryStorage;
   const target = {
     async open() {
       used = await MemoryStorage.open();
-      return InMemQueue.open(used, { maxAttempts: 3 });
+      return InMemQueue.open(used, { maxAttempts: 3, ...bounds });
     },
-    reopen: () => InMemQueue.open(used, { maxAttempts: 3 }),
+    reopen: () => InMemQueue.open(used, { maxAttempts: 3, ...bounds }),
   };
   for (const c of conformance(Queue, { features: IN_MEM_QUEUE_FEATURES })) test(c.name, () => c.run(target));
 });
@@ -113,21 +114,32 @@ describe('what is written when', () => {
     await queue.close();
   });
 
-  test('an enqueue that failed does not hold up the ones after it, and order holds', async () => {
+  test('enqueues that failed together do not hold up the ones after it, and order holds', async () => {
     const failing = hooked(storage);
     const queue = await InMemQueue.open(failing.storage);
     let commits = 0;
     failing.hook = async (commit) => {
       commits += 1;
       const mine = commits;
-      // Answers come in reverse order; the third commit fails.
-      await turn(60 - mine * 10);
-      if (mine === 3) throw diskFull();
+      await turn(5);
+      if (mine === 2) throw diskFull();
       return commit();
     };
-    const sent = await Promise.allSettled(['a', 'b', 'c', 'd', 'e'].map((name) => queue.enqueue(bytes(name))));
-    expect(sent.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
-    expect(await takeAll(queue)).toEqual(['a', 'b', 'd', 'e']);
+    // What is enqueued while a commit is under way goes into the next one.
+    const sent: Promise<unknown>[] = [];
+    for (const [turns, names] of [['a'], ['b', 'c'], ['d', 'e']].entries()) {
+      sent.push(...names.map((name) => queue.enqueue(bytes(name))));
+      await until(() => commits > turns);
+    }
+    const outcomes = await Promise.allSettled(sent);
+    expect(outcomes.map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'rejected',
+      'fulfilled',
+      'fulfilled',
+    ]);
+    expect(await takeAll(queue)).toEqual(['a', 'd', 'e']);
     await queue.close();
   });
 

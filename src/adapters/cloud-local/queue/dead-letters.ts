@@ -40,6 +40,11 @@ export class DeadLetters {
     return this.#letters.size;
   }
 
+  /** Also one that is being requeued or deleted. */
+  has(id: QueueItemId): boolean {
+    return this.#letters.has(id) || this.#leaving.has(id);
+  }
+
   /** Payload bytes of all letters together. */
   get bytes(): number {
     return this.#bytes;
@@ -47,7 +52,7 @@ export class DeadLetters {
 
   /** An id that is no letter's passes. A letter may be requeued: who settles it is not to believe that it is gone. */
   refuseSettling(id: QueueItemId, token: LeaseToken | null): void {
-    if (!this.#letters.has(id) && !this.#leaving.has(id)) return;
+    if (!this.has(id)) return;
     requireHeld({ id, state: 'a dead letter', token: null }, token);
   }
 

@@ -45,6 +45,16 @@ export class Deque<T> {
     return element;
   }
 
+  /** From front to back; the deque is not to be changed meanwhile. */
+  *[Symbol.iterator](): Generator<T, void, void> {
+    for (let i = 0; i < this.#size; i += 1) yield this.#ring[this.#at(i)] as T;
+  }
+
+  /** The element that was pushed back last. */
+  get back(): T | undefined {
+    return this.#size === 0 ? undefined : this.#ring[this.#at(this.#size - 1)];
+  }
+
   #at(offset: number): number {
     return (this.#head + offset) & (this.#ring.length - 1);
   }

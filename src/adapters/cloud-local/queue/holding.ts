@@ -44,3 +44,12 @@ export function leaseLost(id: QueueItemId): RecoverableError {
 export function itemUnknown(id: QueueItemId, where: string): FatalError {
   return new FatalError('Internal', `${id} is not ${where}`, { code: 'ITEM_UNKNOWN', context: { id } });
 }
+
+/** Rows that the queue knows of, and somebody else deleted. */
+export function rowMissing(id: QueueItemId, count: number): FatalError {
+  const others = count > 1 ? ` (and ${count - 1} more)` : '';
+  return new FatalError('Internal', `the storage no longer holds queue item ${id}${others}: it was deleted by others`, {
+    code: 'STORAGE_FORMAT',
+    context: { id, count },
+  });
+}

@@ -10,7 +10,8 @@
  *     └──────────────────────────────────────────────────────────────────────────────┘
  *   pending, delayed ──purge──> purging ──> gone; back to what it was if the write failed
  *
- * `claiming`, `acking`, `delaying` and `purging` last as long as one commit. They are entered synchronously, before the
+ * An item becomes an object when it is taken, or when more is known of it: until then it is `pending` as a record of the
+ * line (queue/line.ts). `claiming`, `acking`, `delaying` and `purging` last as long as one commit. They are entered synchronously, before the
  * first await, so no second caller gets hold of the item; timers do not see it, and its token is refused meanwhile.
  */
 import { FatalError } from '../../../contracts/errors.js';
@@ -18,9 +19,9 @@ import type { LeaseToken, QueueItemId } from '../../../contracts/ids.js';
 import type { Timed } from './deadlines.js';
 import type { KeyRecord } from './keys.js';
 
-export type ItemState = 'pending' | 'delayed' | 'claiming' | 'inFlight' | 'acking' | 'delaying' | 'purging';
+export type ItemState = 'pending' | 'delayed' | 'claiming' | 'inFlight' | 'acking' | 'delaying' | 'purging' | 'gone';
 
-const NEXT: Readonly<Record<ItemState, readonly (ItemState | 'gone')[]>> = {
+const NEXT: Readonly<Record<ItemState, readonly ItemState[]>> = {
   pending: ['claiming', 'purging'],
   delayed: ['pending', 'purging'],
   claiming: ['inFlight', 'pending', 'gone'],
@@ -28,11 +29,17 @@ const NEXT: Readonly<Record<ItemState, readonly (ItemState | 'gone')[]>> = {
   acking: ['inFlight', 'gone'],
   delaying: ['inFlight', 'delayed'],
   purging: ['pending', 'delayed', 'gone'],
+  gone: [],
 };
 
-/** One item. Others than {@link Items} only read `state`. */
+/** One item that more is to be known of than its id and payload. Others than {@link Items} only read `state`. */
 export class Item implements Timed {
   state: ItemState = 'pending';
+  /** `null` while it is in a slab of the line, or in storage alone; then it is read again for the hand-over. */
+  payload: Uint8Array | null;
+  readonly payloadBytes: number;
+  /** Whether its place in line is that of its id among items that are no objects: the line has its payload. */
+  inPlace = false;
   /** Hand-overs so far. */
   attempts = 0;
   /** Whether it came out of storage: then an earlier process may have handed it over without counting. */
@@ -44,6 +51,8 @@ export class Item implements Timed {
   hasRecord = false;
   /** Whether storage may hold it as a dead letter: the write that made it one was taken for failed. */
   mayBeDead = false;
+  /** Whether storage may hold it no more: the write that deleted it was taken for failed. */
+  mayBeGone = false;
   /** Of the lease that it is under. */
   token: LeaseToken | null = null;
   /** The ack under way, which a repeated ack joins. */
@@ -53,14 +62,32 @@ export class Item implements Timed {
 
   constructor(
     readonly id: QueueItemId,
-    readonly payload: Uint8Array,
-  ) {}
+    payload: Uint8Array,
+  ) {
+    this.payload = payload;
+    this.payloadBytes = payload.length;
+  }
 }
 
-/** Every item of one queue by id, with a count per state. */
+/**
+ * Bytes of pending payloads in memory. Those that find no room stay in storage, and are read when their turn comes.
+ * What consumers hold counts, too, as it may come back.
+ */
+export class Memory {
+  bytes = 0;
+
+  constructor(readonly bytesMax: number) {}
+
+  hasRoom(bytes: number): boolean {
+    return this.bytes + bytes <= this.bytesMax;
+  }
+}
+
+/** The items of one queue that are objects, by id, with a count per state. All others are in the line. */
 export class Items {
   readonly #byId = new Map<QueueItemId, Item>();
-  readonly #counts: Record<ItemState, number> = {
+  readonly #memory: Memory;
+  readonly #counts: Record<Exclude<ItemState, 'gone'>, number> = {
     pending: 0,
     delayed: 0,
     claiming: 0,
@@ -70,18 +97,28 @@ export class Items {
     purging: 0,
   };
   #bytes = 0;
+  #bytesInMemory = 0;
+
+  constructor(memory: Memory) {
+    this.#memory = memory;
+  }
 
   get(id: QueueItemId): Item | undefined {
     return this.#byId.get(id);
   }
 
-  count(...states: ItemState[]): number {
+  count(...states: Exclude<ItemState, 'gone'>[]): number {
     return states.reduce((sum, state) => sum + this.#counts[state], 0);
   }
 
-  /** Payload bytes of all items together. */
+  /** Payload bytes of all items together, but those that the line has. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** How many of {@link bytes} are in memory. */
+  get bytesInMemory(): number {
+    return this.#bytesInMemory;
   }
 
   /** The items in one state, in no order. Walks over all. */
@@ -89,25 +126,55 @@ export class Items {
     return [...this.#byId.values()].filter((item) => item.state === state);
   }
 
-  add(item: Item, state: 'pending' | 'delayed'): void {
+  /** Takes an item in, with its payload unless it is in place. */
+  add(item: Item, state: 'pending' | 'delayed' | 'claiming' | 'purging'): void {
     this.#byId.set(item.id, item);
     this.#counts[state] += 1;
-    this.#bytes += item.payload.length;
     item.state = state;
+    if (item.inPlace) item.payload = null;
+    else this.#count(item, 1);
+  }
+
+  /** The line hands an item over that was in place, with its payload. */
+  leavePlace(item: Item, payload: Uint8Array): void {
+    item.inPlace = false;
+    item.payload = payload;
+    this.#count(item, 1);
+  }
+
+  /** Its payload has been read again. */
+  hold(item: Item, payload: Uint8Array): void {
+    this.#count(item, -1);
+    item.payload = payload;
+    this.#count(item, 1);
+  }
+
+  /** Its payload stays in storage when memory is full: to be called for what waits. */
+  dropIfFull(item: Item): void {
+    if (item.payload === null || this.#memory.hasRoom(0)) return;
+    this.#count(item, -1);
+    item.payload = null;
+    this.#count(item, 1);
   }
 
   /** The only place where an item's state changes. */
-  move(item: Item, next: ItemState | 'gone'): void {
-    if (!NEXT[item.state].includes(next)) {
-      throw new FatalError('Internal', `queue item ${item.id} cannot go from ${item.state} to ${next}`);
+  move(item: Item, next: ItemState): void {
+    const { state } = item;
+    if (state === 'gone' || !NEXT[state].includes(next)) {
+      throw new FatalError('Internal', `queue item ${item.id} cannot go from ${state} to ${next}`);
     }
-    this.#counts[item.state] -= 1;
+    this.#counts[state] -= 1;
+    item.state = next;
     if (next === 'gone') {
       this.#byId.delete(item.id);
-      this.#bytes -= item.payload.length;
-      return;
-    }
-    this.#counts[next] += 1;
-    item.state = next;
+      this.#count(item, -1);
+    } else this.#counts[next] += 1;
+  }
+
+  #count({ payload, payloadBytes }: Item, sign: 1 | -1): void {
+    this.#bytes += sign * payloadBytes;
+    if (payload === null) return;
+    this.#bytesInMemory += sign * payloadBytes;
+    this.#memory.bytes += sign * payloadBytes;
   }
 }

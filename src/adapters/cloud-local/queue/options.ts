@@ -9,7 +9,12 @@ export interface InMemQueueOptions {
   readonly name?: string;
   /** Largest payload accepted, bytes. Default 64 MiB: an item stands in memory two or three times while it is stored. */
   readonly payloadBytesMax?: number;
-  /** Payload bytes of the whole backlog; `enqueue` beyond it rejects `Throttled`. Default none: memory is the bound. */
+  /**
+   * Bytes of items held in memory, their payloads and what it takes to find them. Those beyond it stay in the Storage
+   * alone, and are read back in order, ahead of their turn. Default 256 MiB.
+   */
+  readonly memoryBytesMax?: number;
+  /** Payload bytes of the whole backlog; `enqueue` beyond it rejects `Throttled`. Default none: the disk is the bound. */
   readonly maxPendingBytes?: number;
   /** Hand-overs after which an item becomes a dead letter instead of being handed over again. Default none. */
   readonly maxAttempts?: number;
@@ -28,6 +33,7 @@ export interface InMemQueueSettings extends Required<Omit<InMemQueueOptions, 'na
 const KNOWN = [
   'name',
   'payloadBytesMax',
+  'memoryBytesMax',
   'maxPendingBytes',
   'maxAttempts',
   'keyRetentionMs',
@@ -59,6 +65,7 @@ export function checkOptions(given: InMemQueueOptions): InMemQueueSettings {
     name: name ?? null,
     // A payload that the backlog could never hold is refused for good, rather than throttled for ever.
     payloadBytesMax: Math.min(bounded('payloadBytesMax', 64 * 2 ** 20, 1, PAYLOAD_BYTES_MAX), maxPendingBytes),
+    memoryBytesMax: bounded('memoryBytesMax', 256 * 2 ** 20, 0),
     maxPendingBytes,
     maxAttempts: bounded('maxAttempts', Number.POSITIVE_INFINITY, 1),
     keyRetentionMs: bounded('keyRetentionMs', 0, 0, WAIT_MS_MAX),

@@ -9,17 +9,19 @@ import type { ItemRecord, QueueStore } from './store.js';
 /** Records deleted in one transaction. */
 const RECORDS_PER_DELETE = 1_000;
 
-export interface Replayed {
-  /** In ULID order. */
-  readonly items: readonly Item[];
-  /** The largest id that any row has. */
-  readonly last: QueueItemId | null;
-}
+/** Told of each item in the order of the ids; `item` when more is known of it than its payload. */
+type Enter = (id: QueueItemId, payload: Uint8Array, item: Item | null) => void;
 
-/** Fills `dead` and `keys`, and returns the items. */
-export async function replay(store: QueueStore, dead: DeadLetters, keys: Keys, clock: Clock): Promise<Replayed> {
+/** Fills `dead` and `keys`, tells `enter` of the items, and resolves to the largest id that any row has. */
+export async function replay(
+  store: QueueStore,
+  dead: DeadLetters,
+  keys: Keys,
+  clock: Clock,
+  enter: Enter,
+): Promise<QueueItemId | null> {
   const records = await store.records();
-  let last: QueueItemId | null = null;
+  let last = null as QueueItemId | null;
   const see = (id: QueueItemId) => {
     if (last === null || id > last) last = id;
   };
@@ -32,28 +34,32 @@ export async function replay(store: QueueStore, dead: DeadLetters, keys: Keys, c
     return record;
   };
 
-  for await (const { id, payload } of store.deadRows()) {
+  await store.eachDead((id, payload) => {
     const record = use(id);
     const key = keyRecord(id, record);
     if (key !== null) keys.recall(key);
     dead.add({ id, attempts: record?.attempts ?? 0, payloadBytes: payload.length, key });
-  }
-  const items: Item[] = [];
-  for await (const { id, payload } of store.rows()) {
-    const record = use(id);
+    return true;
+  });
+  await store.eachItem((id, payload) => {
+    const record = records.size === 0 ? null : use(id);
+    last = last === null || id > last ? id : last;
+    if (record === null) {
+      enter(id, payload, null);
+      return true;
+    }
     const item = new Item(id, payload);
     item.replayed = true;
-    item.attempts = record?.attempts ?? 0;
-    item.notBeforeMs = record?.notBeforeMs ?? 0;
-    item.hasRecord = record !== null;
+    item.attempts = record.attempts ?? 0;
+    item.notBeforeMs = record.notBeforeMs ?? 0;
+    item.hasRecord = true;
     item.key = keyRecord(id, record);
     if (item.key !== null) keys.recall(item.key);
-    items.push(item);
-  }
-  // A scan is in key order, which is ULID order, so this is one pass over what is sorted already.
-  items.sort((one, other) => (one.id < other.id ? -1 : 1));
+    enter(id, payload, item);
+    return true;
+  });
   await recallRetainedKeys(store, records, keys, clock.wallMs());
-  return { items, last };
+  return last;
 }
 
 /** Records without a row: keys that outlive their acked item, by their end; all others are deleted. */

@@ -5,13 +5,14 @@
  *   cloudlocal_queue_meta[.<name>]  [ulid] → JSON: attempts, notBeforeMs, key, digest, untilMs; no row while all are unset
  *   cloudlocal_queue_dead[.<name>]  [ulid] → the payload of an item given up; its attempts and key stay in the meta row
  *
- * Each method is one transaction. Those that only count are committed at `normal`: a power cut may cost a count, never
- * an item. Every call settles by the end of {@link QueueStore.close}, whatever the Storage does.
+ * What a method writes is in one transaction, with what others write at the time (queue/commits.ts). Those that only
+ * count ask for `normal`: a power cut may cost a count, never an item. Every call settles by the end of {@link QueueStore.close}, whatever the Storage does.
  */
 import { createHash } from 'node:crypto';
-import { FatalError, RecoverableError } from '../../../contracts/errors.js';
+import { FatalError } from '../../../contracts/errors.js';
 import { QueueItemId, show } from '../../../contracts/ids.js';
 import type { Storage, StorageDurability, StorageKey, StorageTxn } from '../../../contracts/storage.js';
+import { Commits, nextTurn, unanswered } from './commits.js';
 import type { Item } from './items.js';
 
 /** What is stored beside a payload. Absent fields are unset. */
@@ -24,10 +25,8 @@ export interface ItemRecord {
   readonly untilMs?: number;
 }
 
-export interface StoredRow {
-  readonly id: QueueItemId;
-  readonly payload: Uint8Array;
-}
+/** Called for each row, in the order of the ids. False ends the reading. */
+export type Visit = (id: QueueItemId, payload: Uint8Array) => boolean;
 
 /** Rows read between two turns of the event loop while the queue opens. */
 const ROWS_PER_TURN = 500;
@@ -38,13 +37,12 @@ export class QueueStore {
   readonly #items: string;
   readonly #records: string;
   readonly #dead: string;
-  /** Calls that the Storage has not answered, each with what rejects its caller. */
-  readonly #underWay = new Map<Promise<unknown>, (reason: Error) => void>();
-  #refusal: FatalError | null = null;
+  readonly #commits: Commits;
 
   private constructor(storage: Storage, lock: AsyncDisposable, suffix: string) {
     this.#storage = storage;
     this.#lock = lock;
+    this.#commits = new Commits(storage);
     this.#items = `cloudlocal_queue${suffix}`;
     this.#records = `cloudlocal_queue_meta${suffix}`;
     this.#dead = `cloudlocal_queue_dead${suffix}`;
@@ -63,36 +61,68 @@ export class QueueStore {
     return this.#storage.durability;
   }
 
-  /** All items' rows, oldest first. */
-  rows(): AsyncIterable<StoredRow> {
-    return this.#scan(this.#items);
+  /** All items' rows. */
+  eachItem(visit: Visit): Promise<void> {
+    return this.#scan(this.#items, visit);
   }
 
-  /** All dead letters' rows, oldest first. */
-  deadRows(): AsyncIterable<StoredRow> {
-    return this.#scan(this.#dead);
+  /** All dead letters' rows. */
+  eachDead(visit: Visit): Promise<void> {
+    return this.#scan(this.#dead, visit);
+  }
+
+  /** The items' rows after an id, up to `limit` of them. */
+  page(after: QueueItemId | null, limit: number, visit: Visit): Promise<void> {
+    return this.#commits.ask(() => this.#scan(this.#items, visit, after, limit));
   }
 
   async records(): Promise<Map<QueueItemId, ItemRecord>> {
     const records = new Map<QueueItemId, ItemRecord>();
-    for await (const { id, payload } of this.#scan(this.#records)) records.set(id, decodeRecord(id, payload));
+    await this.#scan(this.#records, (id, value) => {
+      records.set(id, decodeRecord(id, value));
+      return true;
+    });
     return records;
   }
 
-  /** New items, all or none; and away with the records of keys whose time is over. */
-  append(items: readonly Item[], outdatedKeys: readonly QueueItemId[]): Promise<void> {
-    return this.#commit((txn) => {
+  /**
+   * A new item that nothing is to be known of but its payload. The outcome is told before any later call has one.
+   * @param outdatedKeys records of keys whose time is over: they are deleted along
+   */
+  appendOne(
+    id: QueueItemId,
+    payload: Uint8Array,
+    outdatedKeys: readonly QueueItemId[],
+    stored: () => void,
+    failed: (error: unknown) => void,
+  ): void {
+    const fill = (txn: StorageTxn) => {
+      txn.put(key(this.#items, id), payload);
+      for (const outdated of outdatedKeys) txn.delete(key(this.#records, outdated));
+    };
+    this.#commits.enter({ bytes: payload.length, atLeast: 'full', fill, stored, failed });
+  }
+
+  /** New items, all or none. As {@link appendOne}. */
+  append(
+    items: readonly Item[],
+    outdatedKeys: readonly QueueItemId[],
+    stored: () => void,
+    failed: (error: unknown) => void,
+  ): void {
+    const fill = (txn: StorageTxn) => {
       for (const item of items) {
-        txn.put(key(this.#items, item.id), item.payload);
+        txn.put(key(this.#items, item.id), payloadOf(item));
         this.#putRecord(txn, item, recordOf(item));
       }
-      for (const id of outdatedKeys) txn.delete(key(this.#records, id));
-    });
+      for (const outdated of outdatedKeys) txn.delete(key(this.#records, outdated));
+    };
+    this.#commits.enter({ bytes: bytesOf(items), atLeast: 'full', fill, stored, failed });
   }
 
   /** Acked or purged items are gone; a key with `untilMs` set outlives its item. */
   remove(items: readonly Item[]): Promise<void> {
-    return this.#commit((txn) => {
+    return this.#commits.write((txn) => {
       for (const item of items) {
         txn.delete(key(this.#items, item.id));
         if (item.mayBeDead) txn.delete(key(this.#dead, item.id));
@@ -107,33 +137,38 @@ export class QueueStore {
 
   /** Counts one more hand-over of each item in `counted`, and makes those in `spent` dead letters. */
   handOver(counted: readonly Item[], spent: readonly Item[]): Promise<void> {
-    return this.#commit((txn) => {
-      for (const item of counted) this.#putRecord(txn, item, { ...keyOf(item), attempts: item.attempts + 1 });
-      for (const item of spent) {
-        txn.delete(key(this.#items, item.id));
-        txn.put(key(this.#dead, item.id), item.payload);
-        this.#putRecord(txn, item, { ...keyOf(item), attempts: item.attempts });
-      }
-    }, 'normal');
+    return this.#commits.write(
+      (txn) => {
+        for (const item of counted) this.#putRecord(txn, item, { ...keyOf(item), attempts: item.attempts + 1 });
+        for (const item of spent) {
+          txn.delete(key(this.#items, item.id));
+          txn.put(key(this.#dead, item.id), payloadOf(item));
+          this.#putRecord(txn, item, { ...keyOf(item), attempts: item.attempts });
+        }
+      },
+      { bytes: bytesOf(spent), atLeast: 'normal' },
+    );
   }
 
   delay(item: Item, notBeforeMs: number): Promise<void> {
-    return this.#commit((txn) => this.#putRecord(txn, item, { ...recordOf(item), notBeforeMs }), 'normal');
+    return this.#commits.write((txn) => this.#putRecord(txn, item, { ...recordOf(item), notBeforeMs }), {
+      atLeast: 'normal',
+    });
   }
 
   /** A dead letter is an item again, its count at 0. */
   requeue(item: Item): Promise<void> {
-    return this.#commit((txn) => {
+    return this.#commits.write((txn) => {
       txn.delete(key(this.#dead, item.id));
       txn.delete(key(this.#records, item.id));
-      txn.put(key(this.#items, item.id), item.payload);
+      txn.put(key(this.#items, item.id), payloadOf(item));
       this.#putRecord(txn, item, keyOf(item));
     });
   }
 
   /** The items' rows, too: a requeue that was taken for failed may have made them. */
   removeDead(ids: readonly QueueItemId[]): Promise<void> {
-    return this.#commit((txn) => {
+    return this.#commits.write((txn) => {
       for (const id of ids) {
         txn.delete(key(this.#items, id));
         txn.delete(key(this.#dead, id));
@@ -143,15 +178,27 @@ export class QueueStore {
   }
 
   removeRecords(ids: readonly QueueItemId[]): Promise<void> {
-    return this.#commit((txn) => {
+    return this.#commits.write((txn) => {
       for (const id of ids) txn.delete(key(this.#records, id));
     });
+  }
+
+  /** Payloads of items, `null` for those that are not there; also of one that a write taken for failed has moved. */
+  readItems(items: readonly Item[]): Promise<(Uint8Array | null)[]> {
+    const ids = items.map(({ id }) => id);
+    if (items.some(({ mayBeDead }) => mayBeDead)) return this.readDead(ids);
+    return this.#commits.ask(() => this.#storage.getMany(ids.map((id) => key(this.#items, id))));
+  }
+
+  /** Whether an item's row is there. */
+  async holds(id: QueueItemId): Promise<boolean> {
+    return (await this.#commits.ask(() => this.#storage.get(key(this.#items, id)))) !== null;
   }
 
   /** Payloads of dead letters; from the items' rows where a requeue was taken for failed, and had moved them there. */
   async readDead(ids: readonly QueueItemId[]): Promise<(Uint8Array | null)[]> {
     const keys = [this.#dead, this.#items].flatMap((namespace) => ids.map((id) => key(namespace, id)));
-    const payloads = await this.#answered(() => this.#storage.getMany(keys));
+    const payloads = await this.#commits.ask(() => this.#storage.getMany(keys));
     return ids.map((_, i) => payloads[i] ?? payloads[i + ids.length] ?? null);
   }
 
@@ -161,7 +208,10 @@ export class QueueStore {
    * last writes of this one come after its own first read.
    */
   async close(timeoutMs: number): Promise<void> {
-    const released = this.#idle().then(() => this.#lock[Symbol.asyncDispose]());
+    const released = this.#commits.idle().then(() => {
+      this.#commits.refuse(unanswered(timeoutMs));
+      return this.#lock[Symbol.asyncDispose]();
+    });
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, timeoutMs);
@@ -170,33 +220,8 @@ export class QueueStore {
       await Promise.race([released, timeout]);
     } finally {
       clearTimeout(timer);
-      this.#refusal = new FatalError('Internal', 'the queue was used after close()', { code: 'CLOSED' });
-      for (const reject of this.#underWay.values()) reject(unanswered(timeoutMs));
+      this.#commits.refuse(unanswered(timeoutMs));
     }
-  }
-
-  async #idle(): Promise<void> {
-    while (this.#underWay.size > 0) {
-      await Promise.allSettled(this.#underWay.keys());
-      await nextTurn(); // what has been answered may have a next step
-    }
-  }
-
-  #commit(fill: (txn: StorageTxn) => void, durability?: StorageDurability): Promise<void> {
-    return this.#answered(async () => {
-      const txn = this.#storage.begin();
-      fill(txn);
-      await txn.commit(durability === undefined ? {} : { durability });
-    });
-  }
-
-  #answered<T>(ask: () => Promise<T>): Promise<T> {
-    if (this.#refusal !== null) return Promise.reject(this.#refusal);
-    return new Promise((resolve, reject) => {
-      const work = ask();
-      this.#underWay.set(work, reject);
-      work.finally(() => this.#underWay.delete(work)).then(resolve, reject);
-    });
   }
 
   #putRecord(txn: StorageTxn, item: Item, record: ItemRecord): void {
@@ -205,9 +230,11 @@ export class QueueStore {
     txn.put(key(this.#records, item.id), Buffer.from(JSON.stringify(record)));
   }
 
-  async *#scan(namespace: string): AsyncGenerator<StoredRow> {
+  async #scan(namespace: string, visit: Visit, after: QueueItemId | null = null, limit?: number): Promise<void> {
+    const prefix = { namespace, path: [] };
+    const range = { ...(after !== null && { after: key(namespace, after) }), ...(limit !== undefined && { limit }) };
     let rows = 0;
-    for await (const { key: at, value } of this.#storage.scan({ prefix: { namespace, path: [] } })) {
+    for await (const { key: at, value } of this.#storage.scan({ prefix, ...range })) {
       const [id] = at.path;
       if (at.path.length !== 1 || !QueueItemId.is(id)) {
         throw new FatalError(
@@ -216,7 +243,7 @@ export class QueueStore {
           { code: 'STORAGE_FORMAT', context: { namespace, path: at.path } },
         );
       }
-      yield { id, payload: value };
+      if (visit(id, value) === false) return;
       rows += 1;
       if (rows % ROWS_PER_TURN === 0) await nextTurn();
     }
@@ -260,14 +287,12 @@ function decodeRecord(id: QueueItemId, value: Uint8Array): ItemRecord {
   }
 }
 
-function unanswered(timeoutMs: number): RecoverableError {
-  return new RecoverableError(
-    'Transient',
-    `the storage did not answer within ${timeoutMs} ms of close(); whether the call took effect shows when the queue is opened again`,
-    { code: 'CLOSE_TIMEOUT', retry: { kind: 'never' }, context: { timeoutMs } },
-  );
+/** What is written again has been read again, or never left memory. */
+function payloadOf({ id, payload }: Item): Uint8Array {
+  if (payload !== null) return payload;
+  throw new FatalError('Internal', `the payload of queue item ${id} is not in memory`);
 }
 
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+function bytesOf(items: readonly Item[]): number {
+  return items.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
 }

@@ -77,7 +77,11 @@ class Run {
   async #open(storage: Storage): Promise<InMemQueue> {
     for (;;) {
       try {
-        return await InMemQueue.open(storage, { maxAttempts: 3, keyRetentionMs: this.#random() < 0.5 ? 0 : LONG_MS });
+        return await InMemQueue.open(storage, {
+          maxAttempts: 3,
+          keyRetentionMs: this.#random() < 0.5 ? 0 : LONG_MS,
+          memoryBytesMax: this.#random() < 0.5 ? 0 : 2 ** 28,
+        });
       } catch (error) {
         expect(error).toMatchObject({ code: 'IO_ERROR' });
       }

@@ -73,6 +73,8 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('requeue' as const), pick }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('purge' as const, 'restart' as const) }) },
 );
+/** All in memory, some of it, and none: then each payload is read back from storage. */
+const memory = fc.constantFrom(2 ** 28, 200, 40, 0);
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
 class Run {
@@ -82,6 +84,7 @@ class Run {
   constructor(
     readonly storage: Storage,
     private queue: InMemQueue,
+    readonly options: { readonly maxAttempts: number; readonly memoryBytesMax: number },
   ) {}
 
   async step(operation: Operation): Promise<void> {
@@ -113,7 +116,7 @@ class Run {
         return;
       case 'restart':
         await queue.close();
-        this.queue = await InMemQueue.open(this.storage, { maxAttempts: MAX_ATTEMPTS });
+        this.queue = await InMemQueue.open(this.storage, this.options);
         model.restart();
         return;
       default:
@@ -159,14 +162,17 @@ class Run {
 
   async check(): Promise<void> {
     const { model } = this;
-    const { pending, inFlight, deadLetters, bytesInMemory } = await this.queue.stats();
+    const { pending, inFlight, deadLetters, bytesInMemory, bytesInStorage } = await this.queue.stats();
     expect({ pending, inFlight, deadLetters }).toEqual({
       pending: model.pending.length,
       inFlight: model.taken.length,
       deadLetters: model.dead.length,
     });
     const held = [...model.pending, ...model.taken.map(({ item }) => item)];
-    expect(bytesInMemory).toBe(held.reduce((sum, item) => sum + item.text.length, 0));
+    const heldBytes = held.reduce((sum, item) => sum + item.text.length, 0);
+    expect(bytesInStorage - model.dead.reduce((sum, item) => sum + item.text.length, 0)).toBe(heldBytes);
+    if (this.options.memoryBytesMax === 2 ** 28) expect(bytesInMemory).toBe(heldBytes);
+    else expect(bytesInMemory).toBeLessThanOrEqual(heldBytes);
     expect(await storedIds(this.storage, 'cloudlocal_queue')).toEqual(held.map(({ id }) => id).sort());
     expect(await storedIds(this.storage, 'cloudlocal_queue_dead')).toEqual(model.dead.map(({ id }) => id).sort());
     const counted = [...held.filter(({ stored }) => stored > 0), ...model.dead];
@@ -181,18 +187,23 @@ class Run {
 
 test('behaves as its model does, across restarts', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(operation, { minLength: 10, maxLength: 60 }), async (operations) => {
-      const storage = await MemoryStorage.open();
-      const run = new Run(storage, await InMemQueue.open(storage, { maxAttempts: MAX_ATTEMPTS }));
-      try {
-        for (const each of operations) {
-          await run.step(each);
-          await run.check();
+    fc.asyncProperty(
+      fc.array(operation, { minLength: 10, maxLength: 60 }),
+      memory,
+      async (operations, memoryBytesMax) => {
+        const storage = await MemoryStorage.open();
+        const options = { maxAttempts: MAX_ATTEMPTS, memoryBytesMax };
+        const run = new Run(storage, await InMemQueue.open(storage, options), options);
+        try {
+          for (const each of operations) {
+            await run.step(each);
+            await run.check();
+          }
+        } finally {
+          await run.end();
         }
-      } finally {
-        await run.end();
-      }
-    }),
+      },
+    ),
     { numRuns: 150 },
   );
 });

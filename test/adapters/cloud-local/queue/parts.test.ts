@@ -1,12 +1,16 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Arrivals } from '../../../../src/adapters/cloud-local/queue/arrivals.js';
+import { MemoryStorage } from '../../../../src/adapters/cloud-local/memory-storage.js';
+import { Commits } from '../../../../src/adapters/cloud-local/queue/commits.js';
 import { Deadlines } from '../../../../src/adapters/cloud-local/queue/deadlines.js';
 import { Deque } from '../../../../src/adapters/cloud-local/queue/deque.js';
 import { idsAfter, idTimeMs } from '../../../../src/adapters/cloud-local/queue/ids.js';
-import { Item, Items } from '../../../../src/adapters/cloud-local/queue/items.js';
+import { Item, Items, Memory } from '../../../../src/adapters/cloud-local/queue/items.js';
+import { Slab } from '../../../../src/adapters/cloud-local/queue/slab.js';
 import { Waiters } from '../../../../src/adapters/cloud-local/queue/waiters.js';
 import { QueueItemId } from '../../../../src/contracts/ids.js';
+import type { StorageTxn } from '../../../../src/contracts/storage.js';
+import { hooked, turn, until } from './support.js';
 
 afterEach(() => {
   jest.restoreAllMocks();
@@ -123,36 +127,90 @@ describe('ids', () => {
   });
 });
 
-describe('Arrivals', () => {
-  test('what is stored joins in the order of the calls, and resolves after it has joined', async () => {
-    const joined: Item[] = [];
-    const arrivals = new Arrivals((items) => joined.push(...items));
-    const item = () => new Item(QueueItemId.parse('0'.repeat(26)), new Uint8Array(3));
-    const [a, b, c] = [item(), item(), item()];
-    const writes: { resolve: () => void; reject: (error: Error) => void }[] = [];
-    const write = () => new Promise<void>((resolve, reject) => writes.push({ resolve, reject }));
-    const done: string[] = [];
-    const storing = [
-      arrivals.store([a], write).catch(() => done.push('a failed')),
-      arrivals.store([b], write).then(() => done.push('b')),
-      arrivals.store([c], write).then(() => done.push('c')),
-    ];
-    expect(arrivals.bytes).toBe(9);
-    writes[2]?.resolve();
-    writes[1]?.resolve();
-    await new Promise(setImmediate);
-    expect([joined, done]).toEqual([[], []]);
-    writes[0]?.reject(new Error('disk full'));
-    await Promise.all(storing);
-    expect(joined).toEqual([b, c]);
-    expect(done.sort()).toEqual(['a failed', 'b', 'c']);
-    expect(arrivals.bytes).toBe(0);
+describe('Commits', () => {
+  test('what is asked for while a transaction is under way is the next one, and answers come in the order of calls', async () => {
+    const storage = await MemoryStorage.open();
+    const held = hooked(storage);
+    let release = () => {};
+    const transactions: number[] = [];
+    held.hook = (commit) =>
+      new Promise((resolve, reject) => {
+        transactions.push(0);
+        release = () => commit().then(resolve, reject);
+      });
+    const commits = new Commits(held.storage);
+    const answers: string[] = [];
+    const write = (name: string) =>
+      commits
+        .write((txn) => {
+          txn.put({ namespace: 'n', path: [name] }, new Uint8Array());
+        })
+        .then(() => answers.push(name));
+    const all = [write('a'), write('b')];
+    await turn();
+    expect(transactions).toHaveLength(1);
+    all.push(write('c'), write('d'), write('e'));
+    release();
+    await until(() => transactions.length === 2);
+    expect(answers).toEqual(['a', 'b']);
+    release();
+    await Promise.all(all);
+    expect(answers).toEqual(['a', 'b', 'c', 'd', 'e']);
+    expect(transactions).toHaveLength(2);
+    await storage.close();
+  });
+
+  test('a transaction that fails, fails its own calls; the next one is another', async () => {
+    const storage = await MemoryStorage.open();
+    const failing = hooked(storage);
+    failing.hook = () => Promise.reject(new Error('disk full'));
+    const commits = new Commits(failing.storage);
+    const put = (txn: StorageTxn) => txn.put({ namespace: 'n', path: ['a'] }, new Uint8Array());
+    const outcomes = await Promise.allSettled([commits.write(put), commits.write(put)]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    failing.hook = (commit) => commit();
+    await commits.write(put);
+    await storage.close();
+  });
+});
+
+describe('Slab', () => {
+  test('gives back what went in, first in first out, whatever the sizes; and knows which ids it holds', () => {
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant('push' as const), length: fc.oneof(fc.nat(200), fc.nat(100_000)) }),
+      fc.record({ kind: fc.constant('pop' as const), length: fc.constant(0) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+        const slab = new Slab();
+        const next = idsAfter(null);
+        const gone: QueueItemId[] = [];
+        const model: { id: QueueItemId; payload: Uint8Array }[] = [];
+        for (const { kind, length } of steps) {
+          if (kind === 'push') {
+            const entry = { id: next(), payload: new Uint8Array(length).fill(model.length + 1) };
+            slab.push(entry.id, entry.payload);
+            model.push(entry);
+          } else {
+            const first = model.shift();
+            expect(slab.frontId).toBe(first?.id ?? null);
+            if (first === undefined) continue;
+            expect(Buffer.compare(slab.popPayload(), first.payload)).toBe(0);
+            gone.push(first.id);
+          }
+          expect(slab.size).toBe(model.length);
+          expect(slab.payloadBytes).toBe(model.reduce((sum, { payload }) => sum + payload.length, 0));
+        }
+        expect(model.every(({ id }) => slab.has(id))).toBe(true);
+        expect([...gone, next()].some((id) => slab.has(id))).toBe(false);
+      }),
+    );
   });
 });
 
 describe('Items', () => {
   test('a change of state that the sketch does not show is refused', () => {
-    const items = new Items();
+    const items = new Items(new Memory(0));
     const item = new Item(QueueItemId.parse('0'.repeat(26)), new Uint8Array(5));
     items.add(item, 'pending');
     expect(() => items.move(item, 'acking')).toThrow('cannot go from pending to acking');
