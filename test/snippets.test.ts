@@ -201,11 +201,19 @@ describe('docs/write-an-adapter.md', () => {
   test('followed to the letter, gives a tested adapter that the command line uses', () => {
     const folder = project();
     const paper = all.filter((p) => p.paper === 'docs/write-an-adapter.md');
-    for (const { notes, code } of paper) if (notes.file !== undefined) writeFileSync(join(folder, notes.file), code);
+    for (const { notes, code } of paper) {
+      if (notes.file === undefined) continue;
+      mkdirSync(dirname(join(folder, notes.file)), { recursive: true });
+      writeFileSync(join(folder, notes.file), code);
+    }
     // The first of its command lines makes the folder and installs the package, as project() has.
-    const [, runTests, use] = paper.filter(({ language }) => language === 'sh').map(({ code }) => code);
+    const [, runTests, use, gpus] = paper.filter(({ language }) => language === 'sh').map(({ code }) => code);
     expect(shell(runTests as string, folder)).toMatch(/pass ([5-9]|\d\d)\n\S+ fail 0/);
     expect(shell(use as string, folder)).toMatch(/^hunter2\n/);
     expect(execFileSync('cat', [join(folder, 'secrets/API_KEY')], { encoding: 'utf8' })).toBe('hunter2');
+    const told = shell(gpus as string, folder);
+    expect(told).toMatch(/pass (1[5-9]|[2-9]\d)\n\S+ fail 0/);
+    expect(told).toMatch(/acme A1 +16\.0 GiB +told by gpu-list\n/);
+    expect(told).toMatch(/^gpu sources +\S+: .+\n +gpu-list: 1 GPU$/m);
   });
 });
