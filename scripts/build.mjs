@@ -44,8 +44,12 @@ async function buildAll() {
     ...['index.ts', 'contracts/index.ts', 'testing/index.ts'].map((file) => join(src, file)),
     ...manifests.map((file) => join(dirname(file), 'index.ts')),
   ];
-  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const external = Object.keys({ ...dependencies, ...optionalDependencies }).filter((name) => !BUNDLED.test(name));
+  const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
+    readFileSync(join(root, 'package.json'), 'utf8'),
+  );
+  const external = Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies }).filter(
+    (name) => !BUNDLED.test(name),
+  );
   const { metafile } = await build({
     entryPoints: [...modules, ...['cli/main.ts', ...CHILDREN].map((file) => join(src, file))],
     outdir: dist,

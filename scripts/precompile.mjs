@@ -1,6 +1,6 @@
 /**
  * An esbuild plugin that fills src/registry/precompiled.ts: with the validators that Ajv makes of plugins.json's schema, of
- * plugin.json's, and of every built-in adapter's configuration.
+ * plugin.json's, and of every built-in adapter's and middleware's configuration.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -29,8 +29,12 @@ export function precompile(src, manifests) {
 
 /** The text of a module. */
 function validators({ AJV_OPTIONS, CONFIG_SCHEMA, MANIFEST_SCHEMA, adapterSchema }, manifests) {
-  const adapters = manifests.flatMap((file) => JSON.parse(readFileSync(file, 'utf8')).contributes.adapters);
-  const schemas = [CONFIG_SCHEMA, MANIFEST_SCHEMA, ...adapters.map(({ config }) => adapterSchema(config))];
+  const contributed = manifests.flatMap((file) => {
+    const { adapters, middleware = [] } = JSON.parse(readFileSync(file, 'utf8')).contributes;
+    return [...adapters, ...middleware];
+  });
+  const configs = new Map(contributed.map(({ config }) => [JSON.stringify(config), adapterSchema(config)]));
+  const schemas = [CONFIG_SCHEMA, MANIFEST_SCHEMA, ...configs.values()];
   const ajv = new Ajv({ ...AJV_OPTIONS, code: { source: true, esm: true } });
   const names = schemas.map((_schema, i) => `validator${i}`);
   names.forEach((name, i) => void ajv.addSchema(schemas[i], name));

@@ -68,13 +68,20 @@ describe('built-in plugins', () => {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
   const manifests = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((f) => f.endsWith('plugin.json'));
 
-  test.each(manifests)('%s has the version of the package, and a factory for each adapter', async (file) => {
-    const manifest = JSON.parse(readFileSync(join(SRC, file), 'utf8')) as {
-      version: string;
-      contributes: { adapters: { id: string }[] };
-    };
-    expect(manifest.version).toBe(version);
-    const plugin = (await import(`../src/${dirname(file)}/index.js`)) as { default: { adapters: object } };
-    expect(Object.keys(plugin.default.adapters)).toEqual(manifest.contributes.adapters.map(({ id }) => id));
-  });
+  test.each(manifests)(
+    '%s has the version of the package, and a factory for each adapter and middleware',
+    async (file) => {
+      const manifest = JSON.parse(readFileSync(join(SRC, file), 'utf8')) as {
+        version: string;
+        contributes: { adapters: { id: string }[]; middleware?: { id: string }[] };
+      };
+      expect(manifest.version).toBe(version);
+      const plugin = (await import(`../src/${dirname(file)}/index.js`)) as {
+        default: { adapters: object; middleware?: object };
+      };
+      expect(Object.keys(plugin.default.adapters)).toEqual(manifest.contributes.adapters.map(({ id }) => id));
+      const middleware = new Set(manifest.contributes.middleware?.map(({ id }) => id));
+      expect(Object.keys(plugin.default.middleware ?? {})).toEqual([...middleware]);
+    },
+  );
 });
