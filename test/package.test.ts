@@ -4,11 +4,18 @@ import { join, posix } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { publint } from 'publint';
 import { APP_TS, EXPORTS_JS, LOCAL_JSON, NOTES, PLUGINS_JS, PLUGINS_JSON, VAULT } from './package/apps.js';
-import { DECLARED, InstalledPackage, PACKAGE, ROOT } from './package/installed.js';
+import { DECLARED, InstalledPackage, PACKAGE, PEERS, ROOT } from './package/installed.js';
 import { reach } from './package/modules.js';
 
 /** What users may import. */
-const ENTRIES = ['.', './contracts', './testing', './adapters/cloud-local', './adapters/gpu-nvml'];
+const ENTRIES = [
+  '.',
+  './contracts',
+  './testing',
+  './adapters/cloud-local',
+  './adapters/gpu-nvml',
+  './adapters/middleware',
+];
 const MODULES = ENTRIES.map((entry) => posix.join('dist', entry, 'index.js'));
 /** What is started as a process of its own. */
 const PROGRAMS = Object.values(PACKAGE.bin);
@@ -62,7 +69,11 @@ describe('what is in it', () => {
       .join('\n');
     const imported = DECLARED.filter((name) => new RegExp(`(from |import |import\\()'${name}(/|')`).test(sources));
     expect(imported).toEqual(DECLARED);
-    expect(DECLARED).toEqual(expect.arrayContaining([...reach(app.root, [...MODULES, ...PROGRAMS], 'all').packages]));
+    const known = [...DECLARED, ...PEERS];
+    expect(known).toEqual(expect.arrayContaining([...reach(app.root, [...MODULES, ...PROGRAMS], 'all').packages]));
+    // What a user may not have is loaded when it is needed, and not before.
+    const early = reach(app.root, [...MODULES, ...PROGRAMS], 'static').packages;
+    expect(PEERS.filter((name) => [...early].includes(name))).toEqual([]);
   });
 
   test('the licence of each package that is bundled', () => {

@@ -17,10 +17,14 @@ export const PACKAGE = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8
   readonly bin: Readonly<Record<string, string>>;
   readonly dependencies: Readonly<Record<string, string>>;
   readonly optionalDependencies: Readonly<Record<string, string>>;
+  readonly peerDependencies: Readonly<Record<string, string>>;
 };
 
 /** The packages that a user's install brings. */
 export const DECLARED = Object.keys({ ...PACKAGE.dependencies, ...PACKAGE.optionalDependencies }).sort();
+
+/** Those that a user installs for the adapters and middleware that stand on them. */
+export const PEERS = Object.keys(PACKAGE.peerDependencies);
 
 export interface PackedFile {
   readonly path: string;
