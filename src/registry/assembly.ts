@@ -11,6 +11,7 @@ import { type LinkedHost, linksOf } from './links.js';
 import { type LoadingHost, PluginRun } from './loading.js';
 import type { Discovery, MissingPlugin, Plugin } from './manifest.js';
 import type { Plan, PlannedInstance, PlannedMiddleware } from './plan.js';
+import type { Changes } from './reconfiguring.js';
 import type { Waiter } from './waits.js';
 import { wrapInstance } from './wrapping.js';
 
@@ -41,22 +42,14 @@ export class Assembly {
   readonly runs = new Map<string, PluginRun>();
 
   /**
-   * @param previous whose instances and runs are taken over where `keep` has their keys and ids
+   * @param previous of which what has not changed is taken over
    */
-  constructor(
-    outline: Outline,
-    host: AssemblyHost,
-    previous?: {
-      readonly assembly: Assembly;
-      readonly keep: ReadonlySet<string>;
-      readonly keepRuns: ReadonlySet<string>;
-    },
-  ) {
+  constructor(outline: Outline, host: AssemblyHost, previous?: Assembly, changes?: Changes) {
     this.outline = outline;
     const loading: LoadingHost = { ...host, dependencies: (plugin) => this.#dependencies(plugin) };
     for (const plugin of outline.plugins) {
       const { id } = plugin.manifest;
-      const kept = previous?.keepRuns.has(id) ? previous.assembly.runs.get(id) : undefined;
+      const kept = changes?.keptPlugins.has(id) ? previous?.runs.get(id) : undefined;
       this.runs.set(id, kept ?? new PluginRun(plugin, loading));
     }
     const forInstances: InstanceHost = {
@@ -71,8 +64,20 @@ export class Assembly {
       lost: (instance, reason) => this.#tellDependents(instance, reason),
     };
     for (const [key, planned] of outline.plan.instances) {
-      const kept = previous?.keep.has(key) ? previous.assembly.instances.get(key) : undefined;
+      const kept = changes?.kept.has(key) ? previous?.instances.get(key) : undefined;
       this.instances.set(key, kept ?? new Instance(planned, forInstances));
+    }
+  }
+
+  /** Once it has taken the previous one's place: what was taken over is known by what the new plan says of it. */
+  adopt({ kept, keptPlugins }: Changes): void {
+    for (const key of kept) {
+      const planned = this.outline.plan.instances.get(key);
+      if (planned !== undefined) (this.instances.get(key) as Instance).planned = planned;
+    }
+    for (const plugin of this.outline.plugins) {
+      const { id } = plugin.manifest;
+      if (keptPlugins.has(id)) (this.runs.get(id) as PluginRun).plugin = plugin;
     }
   }
 

@@ -4,7 +4,7 @@
  * (docs/decisions/0002-instances-are-ours.md).
  */
 import 'reflect-metadata/lite';
-import { Container, ContainerModule } from 'inversify';
+import { type Bind, type BindingIdentifier, Container, ContainerModule } from 'inversify';
 
 export type { Container } from 'inversify';
 
@@ -13,6 +13,8 @@ export type { Container } from 'inversify';
 export type Newable<T> = new (...args: any[]) => T;
 
 export interface ContainerBinding {
+  /** Tells it from the host's others: the instance's key. */
+  readonly id: string;
   /** The capability's key. */
   readonly key: symbol;
   readonly name: string;
@@ -21,22 +23,51 @@ export interface ContainerBinding {
   acquire(): object | Promise<object>;
 }
 
-/** A container in which each plugin's bindings are one module. */
-export function makeContainer(modules: Iterable<readonly ContainerBinding[]>): Container {
-  const container = new Container();
-  for (const bindings of modules) {
-    container.load(
-      new ContainerModule(({ bind }) => {
-        for (const { key, name, isDefault, acquire } of bindings) {
-          bind(key)
-            .toDynamicValue(acquire)
-            .when((request) => request.name === name || (isDefault && request.name === undefined));
-        }
-      }),
-    );
+/** The container, and the host's own bindings in it. */
+export class HostContainer {
+  readonly container = new Container();
+  readonly #own = new Map<string, { readonly binding: ContainerBinding; readonly identifier: BindingIdentifier }>();
+
+  /** @param modules the bindings of each plugin, which are one module */
+  constructor(modules: Iterable<readonly ContainerBinding[]>) {
+    for (const bindings of modules) {
+      const load = new ContainerModule(({ bind }) => {
+        for (const binding of bindings) this.#bind(bind, binding);
+      });
+      this.container.load(load);
+    }
   }
-  return container;
+
+  /** Puts `bindings` in the place of the host's own. What the application bound, in their place too, stays. */
+  change(bindings: readonly ContainerBinding[]): void {
+    const next = new Map(bindings.map((binding) => [binding.id, binding]));
+    // Named as no instance can be: what answers to that name is the application's, and answers to all.
+    const overridden = new Set(
+      bindings.map(({ key }) => key).filter((key) => this.container.isBound(key, { name: NOBODY })),
+    );
+    for (const [id, { binding, identifier }] of this.#own) {
+      const same = next.get(id);
+      if (same !== undefined && same.key === binding.key && same.isDefault === binding.isDefault) next.delete(id);
+      else {
+        this.container.unbind(identifier);
+        this.#own.delete(id);
+      }
+    }
+    for (const binding of next.values()) {
+      if (!overridden.has(binding.key)) this.#bind(this.container.bind.bind(this.container), binding);
+    }
+  }
+
+  #bind(bind: Bind, binding: ContainerBinding): void {
+    const { id, key, name, isDefault, acquire } = binding;
+    const bound = bind(key)
+      .toDynamicValue(acquire)
+      .when((request) => request.name === name || (isDefault && request.name === undefined));
+    this.#own.set(id, { binding, identifier: bound.getIdentifier() });
+  }
 }
+
+const NOBODY = Symbol('the name of no instance');
 
 /** What `@inject(key)` gives; `null` where nothing is bound so. */
 export async function resolveKey(container: Container, key: symbol, name: string | undefined): Promise<object | null> {

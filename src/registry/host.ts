@@ -16,9 +16,11 @@ import type { LoadPlugin } from './loading.js';
 import { discover, type Plugin } from './manifest.js';
 import { makePlan, type PlannedInstance } from './plan.js';
 import { problemsError } from './problems.js';
+import type { ReconfigureReport } from './reconfiguring.js';
 import type { BindingInfo, HostReport, StartReport } from './reports.js';
 import { PluginHost } from './running.js';
 import type { StopReport } from './shutdown.js';
+import type { SignalOptions } from './signals.js';
 
 export interface HostOptions extends ConfigSources {
   /** Where plugins and the host write. Default: warnings and errors to the console. */
@@ -100,6 +102,21 @@ export interface Host {
   /** The Inversify container, for bindings of your own. It holds no instances of adapters. */
   readonly container: Container;
   /**
+   * Puts another configuration into effect, or what is in the files of the first one now. Whatever it changes, with what
+   * depends on that, is made anew: first the new instances of those that are active are activated, then demands go to
+   * them, then the old ones are drained and disposed. Whoever holds one of those asks the host again; `host.on` tells.
+   * Code of a plugin that runs in this process stays as it was imported. Calls take turns.
+   * @param sources default those that the host was created with
+   * @throws FatalError ConfigInvalid with every problem of the new configuration; RecoverableError Transient `RC1310`
+   * when something could not be activated. The old configuration stays in effect, with its instances
+   */
+  reconfigure(sources?: ConfigSources): Promise<ReconfigureReport>;
+  /**
+   * From now on a SIGINT, SIGTERM or SIGHUP stops the host before it ends the process; a second one ends it at once.
+   * @returns what takes that back, a function and a `Disposable`
+   */
+  handleSignals(options?: SignalOptions): Unsubscribe;
+  /**
    * Refuses new demands, drains and disposes every active instance, each after those that need it, then lets plugins
    * deactivate. One that fails or hangs does not keep the others; the report says which. Calling it again gives the same
    * report.
@@ -126,10 +143,12 @@ export interface HostPorts {
 export function openHost(options: HostOptions, ports: HostPorts = {}): Host {
   checkOptions(options);
   const logger = options.logger ?? CONSOLE;
-  return new PluginHost(outline(options, ports, logger), { ...options, logger }, ports);
+  const outlineOfSources = (sources: ConfigSources) => outline(sources, ports, logger);
+  return new PluginHost(outlineOfSources, { ...options, logger }, ports);
 }
 
 function outline(sources: ConfigSources, ports: HostPorts, logger: Logger): Outline {
+  checkSources(sources);
   const config = loadConfig(sources);
   const found = discover(config);
   const discovery = { ...found, plugins: [...found.plugins, ...(ports.plugins ?? [])] };
@@ -147,7 +166,7 @@ function checkOptions(options: HostOptions): void {
       { code: 'RC1005', place: null, message: 'profile: not supported by this version; leave it out' },
     ]);
   }
-  const { config, set, logger, importModule, retry, stopMs } = check.known('options', options, [
+  const { logger, importModule, retry, stopMs } = check.known('options', options, [
     'config',
     'set',
     'logger',
@@ -155,12 +174,6 @@ function checkOptions(options: HostOptions): void {
     'retry',
     'stopMs',
   ]);
-  if (config instanceof URL && config.protocol !== 'file:')
-    throw check.invalid('options.config', 'a file', config.href);
-  if (config === null || Array.isArray(config) || !['undefined', 'string', 'object'].includes(typeof config)) {
-    throw check.invalid('options.config', 'a path or an object', config);
-  }
-  if (set !== undefined) check.options('options.set', set);
   for (const level of logger === undefined ? [] : (['debug', 'info', 'warn', 'error'] as const)) {
     if (typeof logger?.[level] !== 'function') throw check.invalid(`options.logger.${level}`, 'a function', logger);
   }
@@ -171,6 +184,15 @@ function checkOptions(options: HostOptions): void {
   if (baseMs !== undefined) check.integer('options.retry.baseMs', baseMs, 0);
   if (maxMs !== undefined) check.integer('options.retry.maxMs', maxMs, 0);
   if (stopMs !== undefined) check.integer('options.stopMs', stopMs, 1, TIMER_MS_MAX);
+}
+
+function checkSources({ config, set }: ConfigSources): void {
+  if (config instanceof URL && config.protocol !== 'file:')
+    throw check.invalid('options.config', 'a file', config.href);
+  if (config === null || Array.isArray(config) || !['undefined', 'string', 'object'].includes(typeof config)) {
+    throw check.invalid('options.config', 'a path or an object', config);
+  }
+  if (set !== undefined) check.options('options.set', set);
 }
 
 /** The longest that a timer of Node can wait. */

@@ -11,8 +11,10 @@ export type { InstanceState, RetryPolicy } from './instance.js';
 export type { PluginState } from './loading.js';
 export { VERSION } from './own-package.js';
 export type { Place, Problem, ProblemCode } from './problems.js';
+export type { ReconfigureReport } from './reconfiguring.js';
 export type { BindingInfo, HostReport, InstanceReport, PluginReport, StartReport } from './reports.js';
 export type { StopReport } from './shutdown.js';
+export type { SignalOptions } from './signals.js';
 
 /**
  * Reads `plugins.json`, plans, and resolves to a host in which nothing is active yet.

@@ -89,7 +89,8 @@ interface Activation {
 }
 
 export class Instance {
-  readonly planned: PlannedInstance;
+  /** What the plan says of it; of a kept one, what the latest plan says. */
+  planned: PlannedInstance;
   readonly #host: InstanceHost;
   #state: InstanceState = 'planned';
   #active: object | null = null;

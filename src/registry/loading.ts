@@ -74,7 +74,7 @@ export interface LoadingHost {
 }
 
 export class PluginRun {
-  readonly plugin: Plugin;
+  plugin: Plugin;
   readonly #host: LoadingHost;
   readonly #life = new AbortController();
   #state: PluginState = 'ready';

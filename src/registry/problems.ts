@@ -65,6 +65,8 @@ export type ProblemCode =
   | 'RC1308'
   /** An instance that the application cannot do without failed on start-up. */
   | 'RC1309'
+  /** A new configuration could not be put into effect; the old one stays. */
+  | 'RC1310'
   /** A test overrides an instance that has been used. */
   | 'RC1401';
 

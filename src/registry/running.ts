@@ -2,15 +2,16 @@
 import * as check from '../contracts/arguments.js';
 import type { Capability } from '../contracts/capability.js';
 import { systemClock } from '../contracts/clock.js';
-import { FatalError } from '../contracts/errors.js';
+import { FatalError, RecoverableError } from '../contracts/errors.js';
 import type { Logger } from '../contracts/plugin.js';
 import { Assembly, type AssemblyHost, type Outline } from './assembly.js';
+import type { ConfigSources } from './config.js';
 import {
   type Container,
   type ContainerBinding,
   construct,
+  HostContainer,
   isTokenInjected,
-  makeContainer,
   type Newable,
   resolveKey,
   unresolved,
@@ -23,6 +24,7 @@ import { checkToken, Faces } from './links.js';
 import { bringUp } from './loading.js';
 import { nameOf } from './plan.js';
 import { type Problem, problemsError, showProblem } from './problems.js';
+import { changesBetween, type ReconfigureReport } from './reconfiguring.js';
 import {
   type BindingInfo,
   bindingInfo,
@@ -32,6 +34,7 @@ import {
   type StartReport,
 } from './reports.js';
 import { StopCollector, type StopReport } from './shutdown.js';
+import { handleSignals, type SignalOptions } from './signals.js';
 import { Waiter, WaitGraph } from './waits.js';
 
 /** The most that stopping everything may take: as long as Kubernetes waits before it kills. */
@@ -48,22 +51,33 @@ const NEXT: Readonly<Record<HostState, readonly HostState[]>> = {
 };
 
 export class PluginHost implements Host {
-  readonly container: Container;
   readonly #logger: Logger;
   readonly #options: HostOptions;
   readonly #events: Emitter;
   readonly #waits = new WaitGraph();
   readonly #faces = new Faces();
+  readonly #host: AssemblyHost;
+  readonly #outline: (sources: ConfigSources) => Outline;
+  readonly #bindings: HostContainer;
   #assembly: Assembly;
+  /** Of a configuration that is being put into effect: what is made anew. */
+  #candidates: readonly Instance[] = [];
+  /** Settles, and never rejects, when no configuration is being put into effect any more. */
+  #reconfiguring: Promise<unknown> = Promise.resolve();
   #state: HostState = 'created';
   #starting: Promise<StartReport> | null = null;
   #stopping: Promise<StopReport> | null = null;
 
-  constructor(outline: Outline, options: HostOptions & { readonly logger: Logger }, ports: HostPorts) {
+  constructor(
+    outline: (sources: ConfigSources) => Outline,
+    options: HostOptions & { readonly logger: Logger },
+    ports: HostPorts,
+  ) {
+    this.#outline = outline;
     this.#logger = options.logger;
     this.#options = options;
     this.#events = new Emitter(options.logger);
-    const host: AssemblyHost = {
+    this.#host = {
       logger: options.logger,
       clock: ports.clock ?? systemClock,
       events: this.#events,
@@ -75,9 +89,13 @@ export class PluginHost implements Host {
       factory: ports.factory ?? ((_, load) => load()),
       isStopped: () => this.#stopping !== null,
     };
-    this.#assembly = new Assembly(outline, host);
-    this.container = makeContainer(containerModules(this.#assembly));
+    this.#assembly = new Assembly(outline(options), this.#host);
+    this.#bindings = new HostContainer(this.#containerModules());
     this.#moveTo('planned');
+  }
+
+  get container(): Container {
+    return this.#bindings.container;
   }
 
   get warnings(): readonly string[] {
@@ -143,6 +161,19 @@ export class PluginHost implements Host {
   start(options: StartOptions = {}): Promise<StartReport> {
     this.#starting ??= this.#start(options);
     return this.#starting;
+  }
+
+  reconfigure(sources: ConfigSources = this.#options): Promise<ReconfigureReport> {
+    const turn = this.#reconfiguring.then(() => {
+      if (this.#stopping !== null) throw closed('reconfigure');
+      return this.#replace(this.#outline(sources));
+    });
+    this.#reconfiguring = turn.catch(() => {});
+    return turn;
+  }
+
+  handleSignals(options?: SignalOptions): Unsubscribe {
+    return handleSignals(() => this.stop(), this.#logger, options);
   }
 
   stop(): Promise<StopReport> {
@@ -222,10 +253,10 @@ export class PluginHost implements Host {
   async #stop(): Promise<StopReport> {
     this.#moveTo('stopping');
     const stopping = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
-    await stopping.instances(this.#assembly.instances.values());
-    for (const run of [...this.#assembly.runs.values()].reverse()) {
-      await stopping.attempt(`plugin ${run.plugin.manifest.id}`, () => run.stop(stopping.limitMs()));
-    }
+    // What was to take the place of others goes first; whatever is in place after that goes in order.
+    await Promise.all(this.#candidates.map((instance) => instance.stop(stopping.limitMs).catch(() => {})));
+    await this.#reconfiguring;
+    await stopping.all(this.#assembly.instances.values(), this.#assembly.runs.values());
     this.#moveTo('stopped');
     return stopping.report();
   }
@@ -243,6 +274,55 @@ export class PluginHost implements Host {
     if (run.state !== 'loaded') return;
     const { reloadIsolated } = await import('./isolation/isolate.js');
     await reloadIsolated(await run.load(null));
+  }
+
+  /**
+   * Puts another assembly in the place of the present one: activates what it makes anew of what is active, switches,
+   * then lets the old go.
+   */
+  async #replace(outline: Outline): Promise<ReconfigureReport> {
+    const startedAt = performance.now();
+    const old = this.#assembly;
+    const changes = changesBetween(old.outline, outline);
+    const next = new Assembly(outline, this.#host, old, changes);
+    const made = [...next.instances.values()].filter(({ planned }) => !changes.kept.has(planned.key));
+    const wanted = made.filter(({ planned }) => {
+      const onStartup = planned.adapter.plugin.manifest.activation === 'onStartup' && this.#starting !== null;
+      return onStartup || old.instances.get(planned.key)?.isUp === true;
+    });
+    this.#candidates = made;
+    const waiter = new Waiter('host.reconfigure()', null);
+    const settled = await Promise.allSettled(wanted.map(async (instance) => instance.acquire(waiter)));
+    this.#candidates = [];
+    const failed = settled.flatMap((result, i) =>
+      result.status === 'fulfilled'
+        ? []
+        : [{ instance: wanted[i]?.planned.key ?? '', error: result.reason as unknown }],
+    );
+    const letGo = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
+    if (failed.length > 0 || this.#stopping !== null) {
+      await letGo.all(
+        made,
+        [...next.runs].filter(([id]) => !changes.keptPlugins.has(id)).map(([, run]) => run),
+      );
+      if (this.#stopping !== null) throw closed('reconfigure');
+      throw notReplaced(failed);
+    }
+    this.#assembly = next;
+    next.adopt(changes);
+    this.#bindings.change(this.#containerModules().flat());
+    const gone = [...old.instances.values()].filter(({ planned }) => !changes.kept.has(planned.key));
+    const runs = [...old.runs].filter(([id]) => !changes.keptPlugins.has(id)).map(([, run]) => run);
+    await letGo.all(gone, runs, (key) => replaced(key));
+    return {
+      kept: [...changes.kept],
+      replaced: [...changes.replaced],
+      added: [...changes.added],
+      removed: [...changes.removed],
+      activated: wanted.map(instanceReport),
+      stopped: letGo.report(),
+      tookMs: performance.now() - startedAt,
+    };
   }
 
   #notConstructed(Class: { readonly name: string }, error: unknown): unknown {
@@ -282,18 +362,41 @@ export class PluginHost implements Host {
     this.#state = to;
     this.#events.emit('host', { from, to });
   }
+
+  /** The bindings of each plugin. They name instances, so that another may take the place of one. */
+  #containerModules(): ContainerBinding[][] {
+    const modules = new Map<string, ContainerBinding[]>();
+    for (const [id, { planned }] of this.#assembly.instances) {
+      const { adapter, name, isDefault } = planned;
+      const plugin = adapter.plugin.manifest.id;
+      const bindings = modules.get(plugin) ?? [];
+      modules.set(plugin, bindings);
+      const key = Symbol.for(`rollout-cloud/${adapter.manifest.provides}`);
+      bindings.push({
+        id,
+        key,
+        name,
+        isDefault,
+        acquire: () => (this.#assembly.instances.get(id) as Instance).acquire(),
+      });
+    }
+    return [...modules.values()];
+  }
 }
 
-/** The bindings of each plugin. */
-function containerModules({ instances }: Assembly): ContainerBinding[][] {
-  const modules = new Map<string, ContainerBinding[]>();
-  for (const instance of instances.values()) {
-    const { adapter, name, isDefault } = instance.planned;
-    const { id } = adapter.plugin.manifest;
-    const bindings = modules.get(id) ?? [];
-    modules.set(id, bindings);
-    const key = Symbol.for(`rollout-cloud/${adapter.manifest.provides}`);
-    bindings.push({ key, name, isDefault, acquire: () => instance.acquire() });
-  }
-  return [...modules.values()];
+/** What whoever waits for an instance is told when another has taken its place. */
+function replaced(key: string): RecoverableError {
+  const message = `${key} was replaced by a new configuration; ask the host for it again`;
+  return new RecoverableError('Transient', message, { code: 'CLOSED', retry: { kind: 'after', delayMs: 0 } });
+}
+
+function notReplaced(failed: readonly { readonly instance: string; readonly error: unknown }[]): RecoverableError {
+  const lines = failed.map(({ instance, error }) => `${instance}: ${messageOf(error)}`).join('\n');
+  const message = `the new configuration was not put into effect, the old one stays:\n${lines}`;
+  return new RecoverableError('Transient', showProblem({ code: 'RC1310', place: null, message }), {
+    code: 'RC1310',
+    retry: { kind: 'never' },
+    context: { failed: failed.map(({ instance }) => instance) },
+    cause: failed.length === 1 ? failed[0]?.error : new AggregateError(failed.map(({ error }) => error)),
+  });
 }

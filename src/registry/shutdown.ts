@@ -2,6 +2,7 @@
 import type { Logger } from '../contracts/plugin.js';
 import { messageOf } from './ending.js';
 import type { Instance } from './instance.js';
+import type { PluginRun } from './loading.js';
 import { edgesOf } from './plan.js';
 
 export interface StopReport {
@@ -30,7 +31,7 @@ export class StopCollector {
 
   readonly limitMs = (): number => Math.max(0, Math.ceil(this.#totalMs - (performance.now() - this.#startedAt)));
 
-  async attempt(what: string, stopIt: () => Promise<unknown>): Promise<void> {
+  async #attempt(what: string, stopIt: () => Promise<unknown>): Promise<void> {
     try {
       await stopIt();
     } catch (error) {
@@ -39,13 +40,22 @@ export class StopCollector {
     }
   }
 
-  /** Dependents first: level by level, those of one level at once, the last activated first. */
-  async instances(all: Iterable<Instance>, reason?: Error): Promise<void> {
-    for (const level of dependentsFirst([...all])) {
+  /**
+   * Instances, dependents first: level by level, those of one level at once, the last activated first. Then plugins, the
+   * last found first.
+   * @param reason what whoever waits for one of them is told
+   */
+  async all(instances: Iterable<Instance>, runs: Iterable<PluginRun>, reason?: (key: string) => Error): Promise<void> {
+    for (const level of dependentsFirst([...instances])) {
       for (const instance of level) if (instance.isUp) this.#stopped.push(instance.planned.key);
       await Promise.all(
-        level.map((instance) => this.attempt(instance.planned.key, () => this.#stop(instance, reason))),
+        level.map((instance) =>
+          this.#attempt(instance.planned.key, () => this.#stop(instance, reason?.(instance.planned.key))),
+        ),
       );
+    }
+    for (const run of [...runs].reverse()) {
+      await this.#attempt(`plugin ${run.plugin.manifest.id}`, () => run.stop(this.limitMs()));
     }
   }
 

@@ -1,0 +1,95 @@
+/** What a new plan changes of an old one: what can stay as it is, and what has to be made anew. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Outline } from './assembly.js';
+import type { Plugin } from './manifest.js';
+import { edgesOf, type PlannedInstance, type Requirement } from './plan.js';
+import type { InstanceReport } from './reports.js';
+import type { StopReport } from './shutdown.js';
+
+export interface ReconfigureReport {
+  /** Keys (`Queue#default`) of instances that stayed as they were. */
+  readonly kept: readonly string[];
+  /** Made anew: their configuration, adapter or middleware is another, or something that they require is. */
+  readonly replaced: readonly string[];
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  /** What was activated before the switch, with its timings. */
+  readonly activated: readonly InstanceReport[];
+  /** How what is gone was drained and disposed; the new configuration holds all the same. */
+  readonly stopped: StopReport;
+  readonly tookMs: number;
+}
+
+export interface Changes {
+  readonly kept: ReadonlySet<string>;
+  readonly replaced: ReadonlySet<string>;
+  readonly added: ReadonlySet<string>;
+  readonly removed: ReadonlySet<string>;
+  /** Ids of plugins whose code stays loaded. */
+  readonly keptPlugins: ReadonlySet<string>;
+}
+
+export function changesBetween(old: Outline, next: Outline): Changes {
+  const keptPlugins = pluginsKept(old, next);
+  const kept = new Set<string>();
+  const seen = new Set<string>();
+  // The plan has no circles: what is required is looked at first.
+  const visit = (key: string): void => {
+    if (seen.has(key)) return;
+    seen.add(key);
+    const [before, after] = [old.plan.instances.get(key), next.plan.instances.get(key)];
+    if (after === undefined) return;
+    for (const needed of edgesOf(after)) visit(needed);
+    if (before === undefined || !isSame(before, after)) return;
+    const plugins = [after.adapter, ...after.middleware].map(({ plugin }) => plugin.manifest.id);
+    if (plugins.every((id) => keptPlugins.has(id)) && edgesOf(after).every((needed) => kept.has(needed))) kept.add(key);
+  };
+  for (const key of next.plan.instances.keys()) visit(key);
+  const keys = [...next.plan.instances.keys()].filter((key) => !kept.has(key));
+  return {
+    kept,
+    keptPlugins,
+    replaced: new Set(keys.filter((key) => old.plan.instances.has(key))),
+    added: new Set(keys.filter((key) => !old.plan.instances.has(key))),
+    removed: new Set([...old.plan.instances.keys()].filter((key) => !next.plan.instances.has(key))),
+  };
+}
+
+/**
+ * Code in this process stays as long as it is imported from the same place: Node keeps what it has imported, and its
+ * `activate()` is not to run twice. Code that runs elsewhere is started anew with a manifest that says something else.
+ */
+function pluginsKept(old: Outline, next: Outline): ReadonlySet<string> {
+  const before = new Map(old.plugins.map((plugin) => [plugin.manifest.id, plugin]));
+  const same = ({ manifest, mainUrl }: Plugin): boolean => {
+    const was = before.get(manifest.id);
+    if (was === undefined || was.mainUrl !== mainUrl) return false;
+    const inProcess = [was.manifest, manifest].every(({ run = 'inprocess' }) => run === 'inprocess');
+    return inProcess || isDeepStrictEqual(was.manifest, manifest);
+  };
+  const kept = new Map(next.plugins.filter(same).map(({ manifest }) => [manifest.id, manifest]));
+  const known = new Set(next.plugins.map(({ manifest }) => manifest.id));
+  // One whose dependency is loaded anew is, too. Each round takes one away at least.
+  for (let size = -1; size !== kept.size; ) {
+    size = kept.size;
+    for (const { id, dependsOn = [], optionalDependsOn = [] } of kept.values()) {
+      const needed = [...dependsOn, ...optionalDependsOn].map((text) => text.replace(/@.*$/, ''));
+      if (needed.some((other) => known.has(other) && !kept.has(other))) kept.delete(id);
+    }
+  }
+  return new Set(kept.keys());
+}
+
+function isSame(a: PlannedInstance, b: PlannedInstance): boolean {
+  return isDeepStrictEqual(essence(a), essence(b));
+}
+
+/** What an instance is made from. */
+function essence({ adapter, config, requires, middleware }: PlannedInstance): unknown {
+  const needs = (all: readonly Requirement[]) =>
+    all.map(({ capability, kind, name, keys }) => [capability, kind, name, keys]);
+  return [
+    [adapter.plugin.mainUrl, adapter.manifest, config, needs(requires)],
+    middleware.map((layer) => [layer.plugin.mainUrl, layer.manifest, layer.config, needs(layer.requires)]),
+  ];
+}

@@ -1,0 +1,280 @@
+/** Another configuration under a running host, and the signals that end it. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { ObjectStore, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
+import type { Host } from '../../src/registry/index.js';
+import { Workspace } from '../support/workspace.js';
+
+let space: Workspace;
+let use: string;
+beforeEach(() => {
+  space = new Workspace();
+  use = space.plugin({
+    id: 'acme.parts',
+    adapters: [
+      { id: 'p.storage', provides: 'Storage@1', config: CONFIG },
+      { id: 'p.queue', provides: 'Queue@1', requires: ['Storage'], config: CONFIG },
+      { id: 'p.secrets', provides: 'SecretStore@1', config: CONFIG },
+      { id: 'p.objects', provides: 'ObjectStore@1', config: CONFIG },
+    ],
+    code: `
+      const make = (...needs) => async (ctx) => {
+        const me = ctx.id.slice(2) + ctx.config.v;
+        for (const need of needs) await ctx.get(need);
+        if (ctx.config.v === 13) throw new Error('unlucky');
+        if (ctx.config.v === 99) await new Promise((_, reject) => ctx.signal.addEventListener('abort', () => reject(ctx.signal.reason)));
+        log('made ' + me);
+        return new Proxy({ v: ctx.config.v }, { get: (it, key) => key === 'v' ? it.v : key === 'then' || key === 'health' ? undefined
+          : key === 'drain' ? async () => { log('drained ' + me); }
+          : key === 'close' || key === Symbol.asyncDispose ? async () => { log('closed ' + me); } : async () => {} });
+      };
+      export default definePlugin({
+        activate() { log('activate'); }, deactivate() { log('deactivate'); },
+        adapters: { 'p.storage': make(), 'p.queue': make(Storage), 'p.secrets': make(), 'p.objects': make() } });`,
+  });
+});
+afterEach(() => space[Symbol.asyncDispose]());
+
+const CONFIG = { properties: { v: { type: 'integer', default: 1 } } };
+const file = (bindings: Record<string, number>) => ({
+  plugins: [use],
+  bindings: Object.fromEntries(
+    Object.entries(bindings).map(([capability, v]) => [
+      capability,
+      { adapter: `p.${ADAPTERS[capability as keyof typeof ADAPTERS]}`, config: { v } },
+    ]),
+  ),
+});
+const ADAPTERS = { Storage: 'storage', Queue: 'queue', SecretStore: 'secrets', ObjectStore: 'objects' } as const;
+const version = async (host: Host, capability: typeof SecretStore) =>
+  ((await host.get(capability)) as unknown as { v: number }).v;
+
+/** Rewrites plugins.json and puts it into effect. */
+function change(host: Host, bindings: Record<string, number>) {
+  space.write('plugins.json', file(bindings));
+  return host.reconfigure();
+}
+
+describe('reconfigure', () => {
+  test('activates the new, switches, drains and disposes the old; what has not changed stays', async () => {
+    const host = await space.host(file({ Storage: 1, SecretStore: 1 }));
+    const storage = await host.get(Storage);
+    await host.get(SecretStore);
+    space.log.length = 0;
+    const report = await change(host, { Storage: 1, SecretStore: 2 });
+    expect(space.log).toEqual(['made secrets2', 'drained secrets1', 'closed secrets1']);
+    expect(await version(host, SecretStore)).toBe(2);
+    expect(await host.get(Storage)).toBe(storage);
+    expect(report).toMatchObject({
+      replaced: ['SecretStore#default'],
+      kept: expect.arrayContaining(['Storage#default']),
+      added: [],
+      removed: [],
+      activated: [{ instance: 'SecretStore#default', state: 'active' }],
+      stopped: { stopped: ['SecretStore#default'], errors: [] },
+    });
+    expect(space.imported).toHaveLength(1);
+  });
+
+  test('what depends on something that changes is made anew with it, in the order of its needs', async () => {
+    const host = await space.host(file({ Storage: 1, Queue: 1 }));
+    await host.get(Queue);
+    space.log.length = 0;
+    await change(host, { Storage: 2, Queue: 1 });
+    expect(space.log).toEqual([
+      'made storage2',
+      'made queue1',
+      'drained queue1',
+      'closed queue1',
+      'drained storage1',
+      'closed storage1',
+    ]);
+  });
+
+  test('what nobody has asked for yet is planned anew, and not activated', async () => {
+    const host = await space.host(file({ Storage: 1, SecretStore: 1 }));
+    await change(host, { Storage: 1, SecretStore: 2 });
+    expect(space.log).toEqual([]);
+    expect(await version(host, SecretStore)).toBe(2);
+  });
+
+  test('keeps the old when the new cannot be activated, and lets go of what it had made', async () => {
+    const host = await space.host(file({ SecretStore: 1, Storage: 1 }));
+    const [secrets, storage] = [await host.get(SecretStore), await host.get(Storage)];
+    space.log.length = 0;
+    await expect(change(host, { SecretStore: 13, Storage: 2 })).rejects.toMatchObject({
+      code: 'RC1310',
+      message: expect.stringMatching(
+        /^RC1310 the new configuration was not put into effect, the old one stays:\nSecretStore#default: RC1303 .*unlucky$/,
+      ),
+    });
+    expect(await host.get(SecretStore)).toBe(secrets);
+    expect(await host.get(Storage)).toBe(storage);
+    expect(space.log).toEqual(['made storage2', 'drained storage2', 'closed storage2']);
+    await change(host, { SecretStore: 3, Storage: 1 });
+    expect(await version(host, SecretStore)).toBe(3);
+  });
+
+  test('keeps the old when the new is no configuration', async () => {
+    const host = await space.host(file({ SecretStore: 1 }));
+    const secrets = await host.get(SecretStore);
+    space.write('plugins.json', { ...file({ SecretStore: 2 }), bindigns: {} });
+    await expect(host.reconfigure()).rejects.toMatchObject({ code: 'RC1003' });
+    expect(await host.get(SecretStore)).toBe(secrets);
+  });
+
+  test('adds and takes away instances, also from the container; what the application bound there stays', async () => {
+    const host = await space.host(file({ Storage: 1, SecretStore: 1 }));
+    await host.get(SecretStore);
+    const mine = { v: 77 };
+    (await host.container.rebind(Storage.key)).toConstantValue(mine);
+    const two = { a: { adapter: 'p.secrets', config: { v: 1 } }, b: { adapter: 'p.secrets', config: { v: 2 } } };
+    const config = file({ Storage: 2, ObjectStore: 1 });
+    space.write('plugins.json', {
+      ...config,
+      bindings: { ...config.bindings, SecretStore: { default: 'b', instances: two } },
+    });
+    await host.reconfigure();
+    expect(host.has(SecretStore, 'default')).toBe(false);
+    expect(await version(host, SecretStore)).toBe(2);
+    expect(((await host.get(SecretStore, 'a')) as unknown as { v: number }).v).toBe(1);
+    await expect(host.get(SecretStore, 'default')).rejects.toMatchObject({ code: 'RC1122' });
+    expect(await host.get(ObjectStore)).toBeDefined();
+    expect(await host.get(Storage)).toBe(mine);
+    // Only which one is the default changes: both stay.
+    const [a, b] = [await host.get(SecretStore, 'a'), await host.get(SecretStore, 'b')];
+    space.write('plugins.json', {
+      ...config,
+      bindings: { ...config.bindings, SecretStore: { default: 'a', instances: two } },
+    });
+    await host.reconfigure();
+    expect(await host.get(SecretStore)).toBe(a);
+    expect(await host.get(SecretStore, 'b')).toBe(b);
+    expect(host.bindings().find(({ name }) => name === 'a')?.isDefault).toBe(true);
+  });
+
+  test('a plugin that is not listed any more is deactivated; one that stays is not activated twice', async () => {
+    const other = space.plugin({
+      id: 'acme.other',
+      adapters: [{ id: 'o.secrets', provides: 'SecretStore@1' }],
+      code: `export default definePlugin({ adapters: { 'o.secrets': () => ({ get() {}, put() {}, names() {} }) } });`,
+    });
+    const host = await space.host(file({ SecretStore: 1 }));
+    await host.get(SecretStore);
+    await change(host, { SecretStore: 2 });
+    await host.reconfigure({
+      config: { plugins: [space.path(other)], bindings: { SecretStore: { adapter: 'o.secrets' } } },
+    });
+    expect(space.log.filter((line) => line.endsWith('activate'))).toEqual(['activate', 'deactivate']);
+    expect(host.report().plugins.map(({ plugin }) => plugin)).toEqual(['acme.other']);
+  });
+
+  test('calls take turns, and a stop ends the one under way', async () => {
+    const host = await space.host(file({ SecretStore: 1 }));
+    await host.get(SecretStore);
+    const turns = [2, 3].map((v) => host.reconfigure({ config: space.write(`${v}.json`, file({ SecretStore: v })) }));
+    await Promise.all(turns);
+    expect(space.log).toEqual([
+      ...['activate', 'made secrets1', 'made secrets2', 'drained secrets1', 'closed secrets1'],
+      ...['made secrets3', 'drained secrets2', 'closed secrets2'],
+    ]);
+    expect(await version(host, SecretStore)).toBe(3);
+    const hanging = change(host, { SecretStore: 99 }).then(
+      () => 'done',
+      ({ code }) => code,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const { errors } = await host.stop();
+    expect(await hanging).toBe('CLOSED');
+    expect(errors).toEqual([]);
+    expect(space.log.at(-2)).toBe('closed secrets3');
+    await expect(host.reconfigure()).rejects.toMatchObject({ code: 'CLOSED' });
+  });
+
+  test('an old instance that cannot be disposed is in the report, and the new configuration holds', async () => {
+    const bad = space.plugin({
+      id: 'acme.bad',
+      adapters: [{ id: 'bad', provides: 'SecretStore@1', config: CONFIG }],
+      code: `export default definePlugin({ adapters: { bad: (ctx) => ({ v: ctx.config.v, get() {}, put() {}, names() {},
+        close() { throw new Error('stuck'); } }) } });`,
+    });
+    const config = (v: number) => ({ plugins: [bad], bindings: { SecretStore: { adapter: 'bad', config: { v } } } });
+    const host = await space.host(config(1));
+    await host.get(SecretStore);
+    space.write('plugins.json', config(2));
+    const { stopped } = await host.reconfigure();
+    expect(stopped.errors).toEqual([{ instance: 'SecretStore#default', error: new Error('stuck') }]);
+    expect(await version(host, SecretStore)).toBe(2);
+  });
+});
+
+describe('handleSignals', () => {
+  const built = new URL('../../dist/index.js', import.meta.url).href;
+
+  /** A process that waits with a host on one plugin, whose instance logs when it is closed. */
+  async function waiting(close: string, more = '') {
+    space.write('plugins/slow/plugin.json', {
+      id: 'slow',
+      version: '1.0.0',
+      main: './index.mjs',
+      contributes: { adapters: [{ id: 'slow', provides: 'SecretStore@1' }] },
+    });
+    space.write(
+      'plugins/slow/index.mjs',
+      `export default { [Symbol.for('rollout-cloud/plugin')]: true, adapters: { slow: () => ({
+        get() {}, put() {}, names() {}, async close() { console.log('closing'); ${close}; console.log('closed'); } }) } };`,
+    );
+    const main = space.write(
+      'main.mjs',
+      `import { createHost, SecretStore } from ${JSON.stringify(built)};
+       const host = await createHost({ config: { plugins: [${JSON.stringify(space.path('plugins/slow'))}] } });
+       await host.get(SecretStore);
+       const off = host.handleSignals({ onStopped: (report, signal) => console.log(signal, report.stopped.join()) });
+       ${more}
+       setInterval(() => {}, 1000);
+       console.log('ready');`,
+    );
+    const child = spawn(process.execPath, [main], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let stdout = '';
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk;
+    });
+    const closed = once(child, 'close');
+    const said = async (word: string) => {
+      while (!stdout.includes(word)) {
+        const [code] = await Promise.race([once(child.stdout, 'data'), closed]);
+        if (code === 1) throw new Error(`it ended without saying ${word}`);
+      }
+    };
+    await said('ready');
+    return {
+      child,
+      said,
+      ended: closed.then(([, signal]) => ({ signal, lines: stdout.trim().split('\n') })),
+    };
+  }
+
+  test('stops the host, then ends the process as the signal would', async () => {
+    const { child, ended } = await waiting('');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual({
+      signal: 'SIGTERM',
+      lines: ['ready', 'closing', 'closed', 'SIGTERM SecretStore#default'],
+    });
+  });
+
+  test('a second signal ends it at once', async () => {
+    const { child, said, ended } = await waiting('await new Promise(() => {})');
+    child.kill('SIGINT');
+    await said('closing');
+    child.kill('SIGINT');
+    expect(await ended).toEqual({ signal: 'SIGINT', lines: ['ready', 'closing'] });
+  });
+
+  test('can be taken back', async () => {
+    const { child, ended } = await waiting('', 'off();');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual({ signal: 'SIGTERM', lines: ['ready'] });
+  });
+});
