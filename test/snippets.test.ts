@@ -214,6 +214,6 @@ describe('docs/write-an-adapter.md', () => {
     const told = shell(gpus as string, folder);
     expect(told).toMatch(/pass (1[5-9]|[2-9]\d)\n\S+ fail 0/);
     expect(told).toMatch(/acme A1 +16\.0 GiB +told by gpu-list\n/);
-    expect(told).toMatch(/^gpu sources +\S+: .+\n +gpu-list: 1 GPU$/m);
+    expect(told).toMatch(/^gpu sources +driver \(\S+\): .+\n +list \(gpu-list\): 1 GPU$/m);
   });
 });

@@ -138,8 +138,10 @@ function gpuRow(gpu: GpuInfo, colors: Colors): string[] {
 
 /** Where the GPUs come from; not where that is said already, by the reason that there is none. */
 function sourceRows(sources: readonly GpuSource[], { yellow }: Colors): string[][] {
-  const rows = sources.flatMap(({ source, gpus, reason, driverVersion, warnings }) => [
-    `${source ?? 'no answer'}: ${reason ?? plural(gpus, 'GPU')}${driverVersion === null ? '' : `, driver ${driverVersion}`}`,
+  const named = (instance: string | null, source: string) =>
+    instance === null || instance === 'default' ? source : `${instance} (${source})`;
+  const rows = sources.flatMap(({ instance, source, gpus, reason, driverVersion, warnings }) => [
+    `${named(instance, source ?? 'no answer')}: ${reason ?? plural(gpus, 'GPU')}${driverVersion === null ? '' : `, driver ${driverVersion}`}`,
     ...warnings.map((warning) => yellow(`warning: ${warning}`)),
   ]);
   const isSaid = rows.length <= 1 && sources.every(({ gpus }) => gpus === 0);

@@ -51,6 +51,8 @@ export interface NumaNode {
 
 /** How one GpuEnumerator answered. */
 export interface GpuSource {
+  /** Name of the enumerator's instance in `bindings`; `null` for one that was handed over without a host. */
+  readonly instance: string | null;
   /** As {@link GpuEnumeration.source}; `null` for an enumerator that did not answer. */
   readonly source: string | null;
   /** How many of the inventory's `gpus` are from here: those that an enumerator before it had told of are not. */

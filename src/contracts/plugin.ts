@@ -126,6 +126,8 @@ export interface Logger {
 
 /** The instances of one capability that are active, and why the others are not. */
 export interface Instances<T> extends ReadonlyArray<T> {
+  /** The name of each in `bindings`, in the same order. */
+  readonly names: readonly string[];
   readonly failed: readonly { readonly name: string; readonly error: unknown }[];
 }
 

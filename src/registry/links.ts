@@ -77,7 +77,8 @@ export function linksOf(
         ),
       ];
       const active = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-      return Object.assign(active, { failed });
+      const names = all.filter((_, i) => settled[i]?.status === 'fulfilled').map(({ planned }) => planned.name);
+      return Object.assign(active, { names, failed });
     },
   };
 }

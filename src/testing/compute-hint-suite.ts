@@ -50,9 +50,9 @@ defineSuite(ComputeHint, () => ({
 
   'gpuSources tell of each enumerator, and count every GPU once': async ({ open }) => {
     const { gpus, gpuSources } = await (await open()).inventory();
-    for (const { source, gpus: count, reason, driverVersion, warnings } of gpuSources) {
+    for (const { instance, source, gpus: count, reason, driverVersion, warnings } of gpuSources) {
       for (const warning of warnings) isText('a warning of a GPU source', warning);
-      for (const [name, value] of Object.entries({ source, reason, driverVersion })) {
+      for (const [name, value] of Object.entries({ instance, source, reason, driverVersion })) {
         if (value !== null) isText(`${name} of a GPU source`, value);
       }
       isInteger('gpus of a GPU source', count, 0, gpus.length);

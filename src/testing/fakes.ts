@@ -121,7 +121,7 @@ defineFake(ComputeHint, ({ gpus = [], inventory, preemptionLeadMs = null }) => (
     const machine = { ...MACHINE, gpus, ...inventory };
     const found = machine.gpus.length;
     const reason = found === 0 ? 'this fake was given no GPUs' : null;
-    const gpuSources = [{ source: 'fake', gpus: found, reason, driverVersion: null, warnings: [] }];
+    const gpuSources = [{ instance: null, source: 'fake', gpus: found, reason, driverVersion: null, warnings: [] }];
     return structuredClone({ gpuReason: reason, gpuSources, ...machine });
   },
   preemptionSignal: async () => preemptionLeadMs,

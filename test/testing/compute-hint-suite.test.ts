@@ -34,8 +34,8 @@ const INVENTORY: ComputeInventory = {
   instanceType: null,
   gpuReason: null,
   gpuSources: [
-    { source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54', warnings: [] },
-    { source: 'none', gpus: 0, reason: 'no driver', driverVersion: null, warnings: ['GPU 1: lost'] },
+    { instance: 'default', source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54', warnings: [] },
+    { instance: null, source: 'none', gpus: 0, reason: 'no driver', driverVersion: null, warnings: ['GPU 1: lost'] },
   ],
   cpuLimit: 8,
   memoryLimitMib: 0,
@@ -71,7 +71,7 @@ describe('the suite of ComputeHint', () => {
   const TEXTS = 'texts are text, and null rather than empty where nothing tells them';
   const NUMA = 'NUMA nodes have distinct ids, CPU numbers, and memory or null';
   const SOURCES = 'gpuSources tell of each enumerator, and count every GPU once';
-  const SOURCE = { source: 'nvml', gpus: 2, reason: null, driverVersion: null, warnings: [] };
+  const SOURCE = { instance: null, source: 'nvml', gpus: 2, reason: null, driverVersion: null, warnings: [] };
   const LIMITS = 'limits are null or within the machine';
 
   test.each<[string, object, string]>([

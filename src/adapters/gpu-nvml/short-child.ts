@@ -70,7 +70,8 @@ export class ShortChildren {
       if (pid !== undefined) return { how: 'stuck', pid };
       return question.signal?.aborted ? { how: 'aborted' } : this.#run(question);
     })();
-    this.#turn = Promise.all([before, answer]);
+    // Not before the one before, should this one have given up waiting for it.
+    this.#turn = Promise.all([before, answer]).then(() => {});
     return answer;
   }
 

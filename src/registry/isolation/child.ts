@@ -97,11 +97,11 @@ async function open(request: OpenRequest): Promise<Lend> {
       return faceOf(capability, standIn as object);
     },
     getAll: async <T extends object>(capability: Capability<T>) => {
-      type Answer = { active: object[]; failed: Instances<T>['failed'] };
-      const { active, failed } = (await peer.call(ROOT, 'getAll', [key, asked(capability)])) as Answer;
+      type Answer = { active: object[] } & Pick<Instances<T>, 'names' | 'failed'>;
+      const { active, names, failed } = (await peer.call(ROOT, 'getAll', [key, asked(capability)])) as Answer;
       return Object.assign(
         active.map((each) => faceOf(capability, each)),
-        { failed },
+        { names, failed },
       );
     },
     own: (resource, dispose) => {

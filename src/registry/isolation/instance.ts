@@ -98,7 +98,7 @@ export class IsolatedInstance {
 
   async getAll(asked: Asked) {
     const all = await this.#context.getAll(tokenOf(asked));
-    return { active: all.map((instance) => lent(asked, instance)), failed: [...all.failed] };
+    return { active: all.map((instance) => lent(asked, instance)), names: all.names, failed: [...all.failed] };
   }
 
   report(health: Parameters<PluginContext['report']>[0]): void {

@@ -83,6 +83,7 @@ describe('each source is reported', () => {
 
   test('in order: how many GPUs it added, why it has none, the version of its driver', async () => {
     const failed = [{ name: 'vendor', error: new Error('no koffi') }];
+    const names = ['a', 'b', 'c', 'd', 'e'];
     const enumerators = Object.assign(
       [
         finding(gpu({ uuid: 'GPU-1' }), gpu({ uuid: 'GPU-2' })),
@@ -91,15 +92,23 @@ describe('each source is reported', () => {
         answering({ ...(await without('no driver').enumerate()), warnings: ['GPU 1: lost'] }),
         failing(new Error('broken')),
       ],
-      { failed },
+      { names, failed },
     );
     expect(await sourcesOf(enumerators)).toEqual([
-      { source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54', warnings: [] },
-      { source: 'nvml', gpus: 1, reason: null, driverVersion: '550.54', warnings: [] },
-      { source: 'nvml', gpus: 0, reason: null, driverVersion: '550.54', warnings: [] },
-      { source: 'none', gpus: 0, reason: 'no driver', driverVersion: null, warnings: ['GPU 1: lost'] },
-      { source: null, gpus: 0, reason: 'a GpuEnumerator failed: broken', driverVersion: null, warnings: [] },
+      { instance: 'a', source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54', warnings: [] },
+      { instance: 'b', source: 'nvml', gpus: 1, reason: null, driverVersion: '550.54', warnings: [] },
+      { instance: 'c', source: 'nvml', gpus: 0, reason: null, driverVersion: '550.54', warnings: [] },
+      { instance: 'd', source: 'none', gpus: 0, reason: 'no driver', driverVersion: null, warnings: ['GPU 1: lost'] },
       {
+        instance: 'e',
+        source: null,
+        gpus: 0,
+        reason: 'GpuEnumerator#e failed: broken',
+        driverVersion: null,
+        warnings: [],
+      },
+      {
+        instance: 'vendor',
         source: null,
         gpus: 0,
         reason: 'GpuEnumerator#vendor could not be activated: no koffi',
@@ -170,8 +179,17 @@ describe('an enumerator that cannot answer costs its GPUs, and inventory() does 
     const hint = new LinuxComputeHint({ root, enumerators: [silent], gpuTimeoutMs: 20 });
     expect(await hint.inventory()).toMatchObject({
       gpus: [],
-      gpuReason: 'a GpuEnumerator did not answer within 20 ms',
+      gpuReason: 'a GpuEnumerator failed: no answer within 20 ms',
     });
+  });
+
+  test.each([
+    ['are never activated', () => new Promise<never>(() => {}), 'GpuEnumerators were not activated within 20 ms'],
+    ['cannot be had', () => Promise.reject(new Error('the host is closed')), 'the host is closed'],
+  ])('enumerators that %s cost their GPUs, no more', async (_, enumerators, why) => {
+    const hint = new LinuxComputeHint({ root, enumerators, gpuTimeoutMs: 20 });
+    const reason = `GpuEnumerators could not be activated: ${why}`;
+    expect(await hint.inventory()).toMatchObject({ cpuCount: 8, gpus: [], gpuReason: reason });
   });
 
   test('one that answered leaves no timer behind', async () => {
@@ -179,7 +197,8 @@ describe('an enumerator that cannot answer costs its GPUs, and inventory() does 
     const started = jest.spyOn(globalThis, 'setTimeout');
     await gpusOf([finding(gpu({})), failing(new Error('x'))]);
     const timers = started.mock.results.map(({ value }) => value as NodeJS.Timeout);
-    expect(timers).toHaveLength(2);
+    expect(timers).toHaveLength(3); // one for both to be activated
+
     for (const timer of timers) expect(cleared).toHaveBeenCalledWith(timer);
     jest.restoreAllMocks();
   });

@@ -157,6 +157,31 @@ test('the manifest declares the features that the classes have, and their option
       expect(await hint.inventory()).toMatchObject({ gpus: [gpu], gpuReason: null });
     });
 
+    test('several that are bound are merged, and each is told of by its name', async () => {
+      const enumerators = ['bad', 'first', 'second'].map((id) => ({ id, provides: 'GpuEnumerator@1' }));
+      const finding = (source: string) =>
+        `{ enumerate: async () => ({ gpus: [${JSON.stringify({ ...gpu, source })}], source: '${source}', reason: null, driverVersion: null }) }`;
+      const use = space.plugin({
+        id: 'test.several',
+        adapters: enumerators,
+        code: `export default definePlugin({ adapters: {
+          bad: () => { throw new Error('no driver'); },
+          first: () => (${finding('a')}),
+          second: () => (${finding('b')}),
+        } });`,
+      });
+      const instances = Object.fromEntries(['bad', 'first', 'second'].map((id) => [`my-${id}`, { adapter: id }]));
+      const bindings = { ...BINDINGS, GpuEnumerator: { instances } };
+      const host = await space.host({ plugins: ['rollout.cloud-local', use], bindings });
+      const { gpus, gpuSources } = await (await host.get(ComputeHint)).inventory();
+      expect(gpus).toEqual([{ ...gpu, source: 'a' }]);
+      expect(gpuSources.map(({ instance, source, gpus: count }) => [instance, source, count])).toEqual([
+        ['my-first', 'a', 1],
+        ['my-second', 'b', 0],
+        ['my-bad', null, 0],
+      ]);
+    });
+
     test('one that fails costs its GPUs, says why, and is tried again', async () => {
       const host = await hostWith(`() => {
       if (!globalThis.driver) throw new Error('libnvidia-ml.so.1 not found');

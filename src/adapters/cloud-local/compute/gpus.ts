@@ -6,7 +6,7 @@ import type { EnumerateOptions, GpuEnumerator, GpuInfo, GpuSource } from '../../
 import { show } from '../../../contracts/ids.js';
 import type { Instances } from '../../../contracts/plugin.js';
 
-/** A plain list, or what a factory's `ctx.getAll(GpuEnumerator)` answers: then those that failed give a reason too. */
+/** A plain list, or what a factory's `ctx.getAll(GpuEnumerator)` answers: with names, and with those that failed. */
 type Enumerators = readonly GpuEnumerator[] | Instances<GpuEnumerator>;
 
 /** The list, or how to come by it at each inventory, so that an enumerator that failed is tried again. */
@@ -22,15 +22,19 @@ export interface MergedGpus {
 const NO_ENUMERATOR =
   'no GpuEnumerator is bound: list a plugin that has one under "plugins" in plugins.json, e.g. "rollout.gpu-nvml"';
 
-/** @param timeoutMs how long each enumerator may take */
+/** @param timeoutMs how long the enumerators may take to be activated, and then each to answer */
 export async function mergeGpus(
   from: GpuEnumerators,
   timeoutMs: number,
   options: EnumerateOptions,
 ): Promise<MergedGpus> {
-  const enumerators = typeof from === 'function' ? await from() : from;
-  const failed = 'failed' in enumerators ? enumerators.failed : [];
-  const answers = await Promise.all(enumerators.map((enumerator) => ask(enumerator, timeoutMs, options)));
+  const enumerators = await inTime('GpuEnumerators were not activated', timeoutMs, async () =>
+    typeof from === 'function' ? from() : from,
+  ).catch((error: unknown) => Object.assign([], { failed: [{ name: null, error }] }));
+  const { names = [], failed = [] } = enumerators as Partial<Instances<GpuEnumerator>>;
+  const answers = await Promise.all(
+    enumerators.map((enumerator, i) => ask(enumerator, names[i] ?? null, timeoutMs, options)),
+  );
   const gpus: GpuInfo[] = [];
   const sources: GpuSource[] = answers.map(({ gpus: found, ...source }) => {
     const before = gpus.length;
@@ -38,7 +42,8 @@ export async function mergeGpus(
     return { ...source, gpus: gpus.length - before };
   });
   for (const { name, error } of failed) {
-    sources.push(unanswered(`GpuEnumerator#${name} could not be activated: ${messageOf(error)}`));
+    const who = name === null ? 'GpuEnumerators' : `GpuEnumerator#${name}`;
+    sources.push(unanswered(name, `${who} could not be activated: ${messageOf(error)}`));
   }
   const reason = sources.map((source) => source.reason).join('; ') || NO_ENUMERATOR;
   return { gpus, reason: gpus.length > 0 ? null : reason, sources };
@@ -46,26 +51,43 @@ export async function mergeGpus(
 
 type Answer = Omit<GpuSource, 'gpus'> & { readonly gpus: readonly GpuInfo[] };
 
-async function ask(enumerator: GpuEnumerator, timeoutMs: number, options: EnumerateOptions): Promise<Answer> {
+async function ask(
+  enumerator: GpuEnumerator,
+  instance: string | null,
+  timeoutMs: number,
+  options: EnumerateOptions,
+): Promise<Answer> {
+  const who = instance === null ? 'a GpuEnumerator' : `GpuEnumerator#${instance}`;
+  try {
+    return await inTime('no answer', timeoutMs, () => enumerate(enumerator, instance, options));
+  } catch (error) {
+    return { ...unanswered(instance, `${who} failed: ${messageOf(error)}`), gpus: [] };
+  }
+}
+
+/** @throws what `work` throws, and an Error that says `what` within the time */
+async function inTime<T>(what: string, timeoutMs: number, work: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<Answer>((resolve) => {
-    const answer = { ...unanswered(`a GpuEnumerator did not answer within ${timeoutMs} ms`), gpus: [] };
-    timer = setTimeout(() => resolve(answer), timeoutMs);
+  const tooLate = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} within ${timeoutMs} ms`)), timeoutMs);
   });
   try {
-    return await Promise.race([enumerate(enumerator, options), tooLate]);
-  } catch (error) {
-    return { ...unanswered(`a GpuEnumerator failed: ${messageOf(error)}`), gpus: [] };
+    return await Promise.race([work(), tooLate]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-async function enumerate(enumerator: GpuEnumerator, options: EnumerateOptions): Promise<Answer> {
+async function enumerate(
+  enumerator: GpuEnumerator,
+  instance: string | null,
+  options: EnumerateOptions,
+): Promise<Answer> {
   const { gpus, source, reason, driverVersion = null, warnings = [] } = await enumerator.enumerate(options);
   // A copy, and the reading of every key here, so that a plugin's nonsense fails within `ask`.
   const copies = gpus.map((gpu) => ({ ...gpu }));
   return {
+    instance,
     gpus: copies,
     source,
     reason: copies.length > 0 ? null : (reason ?? `${source} found no GPU`),
@@ -74,8 +96,8 @@ async function enumerate(enumerator: GpuEnumerator, options: EnumerateOptions): 
   };
 }
 
-function unanswered(reason: string): GpuSource {
-  return { source: null, gpus: 0, reason, driverVersion: null, warnings: [] };
+function unanswered(instance: string | null, reason: string): GpuSource {
+  return { instance, source: null, gpus: 0, reason, driverVersion: null, warnings: [] };
 }
 
 /** By uuid where both have one: the instances of a partitioned GPU (MIG) share its PCI address. */
