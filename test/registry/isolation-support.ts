@@ -1,5 +1,107 @@
-/** What the tests of isolated plugins share. */
+/** What the tests of isolated plugins share: a plugin in a folder of its own, run by the built program of the child. */
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { Capability } from '../../src/contracts/capability.js';
+import { systemClock } from '../../src/contracts/clock.js';
 import { FatalError } from '../../src/contracts/errors.js';
+import type { Logger, PluginContext, PluginManifest } from '../../src/contracts/plugin.js';
+import { IsolatedPlugin, type Limits } from '../../src/registry/isolation/isolate.js';
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 /** What ends a connection in a test. */
 export const DISCONNECTED = new FatalError('Internal', 'the connection ended', { code: 'CLOSED' });
+
+export interface IsolatedOptions {
+  /** By adapter id, the capability that it serves. */
+  readonly adapters: Readonly<Record<string, Pick<Capability<never>, 'id'>>>;
+  /** Body of the module; the contracts are imported, and `DIST` stands for the build. */
+  readonly code: string;
+  readonly manifest?: Partial<PluginManifest>;
+  /** Of each adapter's manifest. */
+  readonly adapter?: object;
+  readonly limits?: Limits;
+}
+
+/** A plugin in a process of its own, without a host. */
+export interface Isolated {
+  readonly folder: string;
+  readonly plugin: IsolatedPlugin;
+  /** What was logged: `warn plugin acme.test: …`. */
+  readonly logged: string[];
+  /** What instances reported: `degraded its process …`. */
+  readonly reported: string[];
+  /** Writes the module anew. */
+  write(code: string): void;
+  open<T>(token: Capability<T>, adapter: string, config?: object, context?: Partial<PluginContext>): Promise<T>;
+  stop(): Promise<void>;
+}
+
+export async function isolate({ adapters, code, manifest, adapter, limits }: IsolatedOptions): Promise<Isolated> {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'rollout-isolated-')));
+  const main = join(folder, 'plugin/index.mjs');
+  const write = (text: string) => {
+    mkdirSync(dirname(main), { recursive: true });
+    writeFileSync(
+      main,
+      `import * as contracts from 'DIST/contracts/index.js';
+       const { definePlugin, FatalError, RecoverableError, SecretValue, Storage, Queue, SecretStore } = contracts;
+       ${text}`.replaceAll('DIST', pathToFileURL(join(ROOT, 'dist')).href),
+    );
+  };
+  write(code);
+  const logged: string[] = [];
+  const reported: string[] = [];
+  const at = (level: string) => (message: string) => void logged.push(`${level} ${message}`);
+  const logger: Logger = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+  const plugin = new IsolatedPlugin(
+    {
+      manifest: {
+        id: 'acme.test',
+        version: '1.0.0',
+        main: './index.mjs',
+        run: 'process',
+        ...manifest,
+        contributes: {
+          adapters: Object.entries(adapters).map(([id, { id: provides }]) => ({ id, provides, ...adapter })),
+        },
+      },
+      mainUrl: pathToFileURL(main).href,
+      folder: dirname(main),
+      base: folder,
+    },
+    { logger, signal: new AbortController().signal, importModule: (url) => import(url) },
+    limits,
+  );
+  return {
+    folder,
+    plugin,
+    logged,
+    reported,
+    write,
+    async open(_token, id, config = {}, context = {}) {
+      const factory = plugin.module.adapters[id];
+      if (factory === undefined) throw new Error(`no adapter ${id}`);
+      return (await factory({
+        id,
+        name: 'default',
+        config,
+        signal: new AbortController().signal,
+        logger,
+        clock: systemClock,
+        has: () => false,
+        get: () => Promise.reject(new Error('nothing is bound')),
+        getAll: () => Promise.reject(new Error('nothing is bound')),
+        own: (resource) => resource,
+        report: (health) => void reported.push(`${health.status} ${health.reason ?? ''}`.trim()),
+        ...context,
+      })) as never;
+    },
+    async stop() {
+      await plugin.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}

@@ -222,9 +222,38 @@ export function methodsOver(
 /** The items of an iterable that is on its way. That it does not come is told to whoever reads it. */
 function later(coming: Promise<unknown>): AsyncIterable<unknown> {
   coming.catch(() => {});
+  return over(coming as Promise<AsyncIterable<unknown>>, (value) => value);
+}
+
+/** Not a generator, as one that is ended before its first item would not end what is beneath it. */
+function over(
+  source: AsyncIterable<unknown> | Promise<AsyncIterable<unknown>>,
+  each: (value: unknown) => unknown,
+): AsyncIterable<unknown> {
   return {
-    async *[Symbol.asyncIterator]() {
-      yield* (await coming) as AsyncIterable<unknown>;
+    [Symbol.asyncIterator]() {
+      let opened: AsyncIterator<unknown> | null = null;
+      const open = async () => {
+        opened ??= (await source)[Symbol.asyncIterator]();
+        return opened;
+      };
+      const end = async () => {
+        await (await open()).return?.();
+        return { done: true as const, value: undefined };
+      };
+      return {
+        async next() {
+          const { done, value } = await (await open()).next();
+          if (done) return { done, value: undefined };
+          try {
+            return { done: false, value: each(value) };
+          } catch (error) {
+            await end();
+            throw error;
+          }
+        },
+        return: end,
+      };
     },
   };
 }
@@ -245,7 +274,7 @@ export function checkAnswer(asked: Shape | undefined, value: unknown, who: strin
   };
   const { getReader } = value as Partial<ReadableStream>;
   return getReader === undefined
-    ? checkedItems(value as AsyncIterable<unknown>, each)
+    ? over(value as AsyncIterable<unknown>, each)
     : checkedStream(value as ReadableStream<unknown>, each);
 }
 
@@ -262,10 +291,6 @@ function kindOf(value: unknown): string {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return show(value);
   const keys = Object.keys(value);
   return keys.length === 0 ? 'an object' : `an object with ${keys.slice(0, 8).join(', ')}`;
-}
-
-async function* checkedItems(source: AsyncIterable<unknown>, each: (value: unknown) => unknown) {
-  for await (const value of source) yield each(value);
 }
 
 function checkedStream(source: ReadableStream<unknown>, each: (value: unknown) => unknown): ReadableStream<unknown> {

@@ -192,6 +192,7 @@ export class IsolatedInstance {
       try {
         if (remote !== null) await this.disposeIn(remote.process);
       } finally {
+        remote?.process.peer.forget(remote.reference.id);
         this.#remote = null;
         this.#plugin.instances.delete(this.#key);
       }

@@ -71,6 +71,8 @@ interface Loan {
 /** Signals that a call follows, until it is answered and the iterables that it answered are read. */
 interface Scope {
   readonly signals: AbortSignal[];
+  /** What was called. */
+  readonly to: number;
   holds: number;
 }
 
@@ -94,6 +96,8 @@ export class Peer {
   );
   readonly #following = new Map<AbortSignal, { id: number; count: number; stop(): void }>();
   readonly #followed = new Map<number, AbortController>();
+  /** Calls that are answered, and whose iterables are still to be read. */
+  readonly #held = new Set<Scope>();
   readonly #errors = new Map<number, object>();
   readonly #errorIds = new WeakMap<object, number>();
   readonly #farErrorIds = new WeakMap<object, number>();
@@ -128,7 +132,7 @@ export class Peer {
   call(to: number, method: string, args: readonly unknown[]): Promise<unknown> {
     if (this.#closed !== null) return Promise.reject(this.#closed);
     if (this.#pending.size >= CALLS_MAX) return Promise.reject(busy());
-    const scope: Scope = { signals: [], holds: 1 };
+    const scope: Scope = { signals: [], to, holds: 1 };
     const id = ++this.#nextId;
     try {
       const encoded = this.#encode(args, scope) as unknown[];
@@ -145,7 +149,7 @@ export class Peer {
 
   /** Calls without waiting for an answer; nothing is thrown. */
   notify(to: number, method: string, args: readonly unknown[]): void {
-    const scope: Scope = { signals: [], holds: 1 };
+    const scope: Scope = { signals: [], to, holds: 1 };
     try {
       this.#tell(['call', 0, to, method, this.#encode(args, scope) as unknown[]]);
     } catch {
@@ -163,6 +167,14 @@ export class Peer {
   /** What the far side said of something that it lent; nothing for what is not its own. */
   reference(standIn: object): Reference | undefined {
     return this.#references.get(standIn);
+  }
+
+  /** Follows no signal any more for what calls of an object answered: it is disposed, and nothing comes of it. */
+  forget(to: number): void {
+    for (const scope of [...this.#held].filter((held) => held.to === to)) {
+      scope.holds = 1;
+      this.#release(scope);
+    }
   }
 
   /** Whether an error was made on the far side, and is not one of this side's that came home. */
@@ -219,7 +231,7 @@ export class Peer {
 
   async #serve(id: number, to: number, method: string, args: readonly unknown[]): Promise<void> {
     let answer: Message;
-    const scope: Scope = { signals: [], holds: 1 };
+    const scope: Scope = { signals: [], to, holds: 1 };
     try {
       const loan = this.#loans.get(to);
       if (loan === undefined) throw new FatalError('Internal', `${method}() of an object that was given back`);
@@ -360,7 +372,10 @@ export class Peer {
       return known;
     }
     let held = scope !== null && scope.signals.length > 0 ? scope : null;
-    if (held !== null) held.holds += 1;
+    if (held !== null) {
+      held.holds += 1;
+      this.#held.add(held);
+    }
     const onOver = () => {
       if (held !== null) this.#release(held);
       held = null;
@@ -390,6 +405,7 @@ export class Peer {
   #release(scope: Scope): void {
     scope.holds -= 1;
     if (scope.holds > 0) return;
+    this.#held.delete(scope);
     for (const signal of scope.signals.splice(0)) {
       const followed = this.#following.get(signal);
       if (followed === undefined) continue;

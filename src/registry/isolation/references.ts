@@ -103,7 +103,7 @@ function isSimple(value: unknown): boolean {
   return value === null || ['string', 'number', 'boolean', 'bigint'].includes(typeof value);
 }
 
-/** Begins with the first `next`: an iterable that nobody reads is not opened. */
+/** Begins with the first call: an iterable that nobody reads is not opened. */
 function iterating(source: AsyncIterable<unknown>): Target {
   let iterator: AsyncIterator<unknown> | null = null;
   let isOver = false;
@@ -114,7 +114,9 @@ function iterating(source: AsyncIterable<unknown>): Target {
     async invoke(method) {
       if (method === 'return') {
         isOver = true;
-        await iterator?.return?.();
+        // One that was never read may hold something all the same.
+        iterator ??= source[Symbol.asyncIterator]();
+        await iterator.return?.();
         return;
       }
       if (isOver) return { done: true };

@@ -6,7 +6,13 @@
  * methods (functions, objects with functions, iterables, streams) stays where it is, and the far side gets a stand-in.
  */
 import { types } from 'node:util';
-import { FatalError, isCoreError, RecoverableError, type RecoverableKind } from '../../contracts/errors.js';
+import {
+  FatalError,
+  isCoreError,
+  RecoverableError,
+  type RecoverableKind,
+  type RetryHint,
+} from '../../contracts/errors.js';
 import { show } from '../../contracts/ids.js';
 import { isSecretValue, SecretValue } from '../../contracts/secret-store.js';
 
@@ -208,7 +214,7 @@ interface EncodedError {
     readonly kind: never;
     readonly code: string;
     readonly context: unknown;
-    readonly retry?: never;
+    readonly retry?: unknown;
   };
   readonly isDom?: true;
   readonly data?: readonly (readonly [string, unknown])[];
@@ -264,7 +270,10 @@ function rebuilt(told: EncodedError, options: { cause?: unknown }, places: Place
     const context = decode(core.context, places) as Record<string, unknown>;
     const all = { ...options, code: core.code, context };
     return core.severity === 'recoverable'
-      ? new RecoverableError(core.kind as RecoverableKind, message, { ...all, retry: core.retry })
+      ? new RecoverableError(core.kind as RecoverableKind, message, {
+          ...all,
+          retry: decode(core.retry, places) as RetryHint,
+        })
       : new FatalError(core.kind, message, all);
   }
   if (told.isDom) return new DOMException(message, name);
