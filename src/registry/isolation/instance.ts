@@ -5,7 +5,7 @@
 import { type Capability, capability } from '../../contracts/capability.js';
 import { FatalError, isCoreError } from '../../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
-import type { AdapterManifest, Health, PluginContext } from '../../contracts/plugin.js';
+import type { AdapterManifest, Health, Logger, PluginContext } from '../../contracts/plugin.js';
 import { closed, failure, messageOf, withTimeout } from '../ending.js';
 import type { Asked, OpenRequest } from './child.js';
 import { CROSSINGS, checkAnswer, methodsOver } from './crossings.js';
@@ -90,6 +90,10 @@ export class IsolatedInstance {
   onCrash(reason: string): void {
     this.#remote = null;
     if (this.#disposed === null) this.#context.report({ status: 'degraded', reason });
+  }
+
+  get logger(): Logger {
+    return this.#context.logger;
   }
 
   get(asked: Asked): Promise<Lend> {

@@ -14,7 +14,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FatalError, isCoreError, RecoverableError } from '../../contracts/errors.js';
-import { definePlugin, type PluginModule } from '../../contracts/plugin.js';
+import { definePlugin, type Logger, type PluginModule } from '../../contracts/plugin.js';
 import { closed, failure, messageOf, withTimeout } from '../ending.js';
 import type { LoadContext, LoadPlugin } from '../loading.js';
 import type { Plugin } from '../manifest.js';
@@ -212,8 +212,8 @@ export class IsolatedPlugin {
       get: (key: string, asked: never) => of(key).get(asked),
       getAll: (key: string, asked: never) => of(key).getAll(asked),
       report: (key: string, health: never) => of(key).report(health),
-      log: (_key: string, level: 'debug' | 'info' | 'warn' | 'error', message: string, context?: object) =>
-        context === undefined ? this.logger[level](message) : this.logger[level](message, context),
+      log: (key: string, level: keyof Logger, message: string, ...context: [] | [object]) =>
+        (this.instances.get(key)?.logger ?? this.logger)[level](message, ...context),
     };
   }
 

@@ -131,14 +131,17 @@ export class PluginProcess {
 function forward(from: Readable | null, write: (line: string) => void): void {
   const decoder = new StringDecoder('utf8');
   let rest = '';
+  const tell = (line: string) => {
+    for (let at = 0; at < line.length; at += LINE_CHARS_MAX) write(line.slice(at, at + LINE_CHARS_MAX));
+  };
   const take = (text: string) => {
     const lines = (rest + text).split(/\r?\n/);
     rest = lines.pop() ?? '';
-    while (rest.length > LINE_CHARS_MAX) {
-      lines.push(rest.slice(0, LINE_CHARS_MAX));
-      rest = rest.slice(LINE_CHARS_MAX);
-    }
-    for (const line of lines) if (line !== '') write(line);
+    lines.forEach(tell);
+    // One that does not end is not kept until it does.
+    const whole = rest.length - (rest.length % LINE_CHARS_MAX);
+    tell(rest.slice(0, whole));
+    rest = rest.slice(whole);
   };
   from?.on('data', (chunk: Buffer) => take(decoder.write(chunk)));
   from?.on('close', () => take(`${decoder.end()}\n`));
