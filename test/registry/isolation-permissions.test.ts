@@ -27,6 +27,23 @@ describe('flags', () => {
     expect(flags({})).toEqual(['--permission', '--allow-fs-read=/plugin/*', '--allow-fs-read=/node_modules/*']);
   });
 
+  test('a package that is a link to elsewhere can be read there, with the packages that it finds', () => {
+    for (const name of ['lib/node_modules/x', 'node_modules/@acme', 'node_modules/real']) {
+      mkdirSync(join(folder, 'space', name), { recursive: true });
+    }
+    mkdirSync(join(folder, 'space/plugin'));
+    symlinkSync(join(folder, 'space/lib'), join(folder, 'space/node_modules/@acme/lib'));
+    symlinkSync(join(folder, 'space/node_modules/real'), join(folder, 'space/node_modules/alias'));
+    symlinkSync(join(folder, 'nowhere'), join(folder, 'space/node_modules/broken'));
+    const granted = permissionFlags({}, folder, [join(folder, 'space/plugin')], NODE_26);
+    expect(granted.map((flag) => flag.replaceAll(folder, ''))).toEqual([
+      '--permission',
+      ...['space/plugin', 'space/node_modules', 'node_modules', 'space/lib'].map(
+        (name) => `--allow-fs-read=/${name}/*`,
+      ),
+    ]);
+  });
+
   test('each permission has its flag', () => {
     const all = { addons: true, childProcess: true, workers: true, network: true };
     const granted = ['--allow-addons', '--allow-child-process', '--allow-worker', '--allow-net'];

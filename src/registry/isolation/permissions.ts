@@ -6,7 +6,7 @@
  * malicious code". Which flags there are is asked of Node itself: `--experimental-permission` was renamed in 22.13 and
  * 23.5, and the network can be withheld from Node 25 on.
  */
-import { existsSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve, sep } from 'node:path';
 import type { PluginPermissions } from '../../contracts/plugin.js';
@@ -24,7 +24,7 @@ export function permissionFlags(
   code: readonly string[],
   known: KnownFlags = process.allowedNodeEnvironmentFlags,
 ): string[] {
-  const read = [...code, ...code.flatMap(packageFolders)];
+  const read = code.flatMap(importable);
   const paths = (given: readonly string[] = []) => given.map((path) => (path === '*' ? path : resolve(folder, path)));
   const asked: [boolean | undefined, string][] = [
     [permissions.addons, '--allow-addons'],
@@ -49,10 +49,26 @@ export function environment(permissions: PluginPermissions, from: NodeJS.Process
   return Object.fromEntries(names.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]])));
 }
 
+/** A folder, where it looks for packages, and those that are links to elsewhere, as in a workspace, with theirs. */
+function importable(folder: string): string[] {
+  const packages = packageFolders(folder);
+  const linked = packages.flatMap(linksIn).filter((path) => !packages.some((each) => path.startsWith(each + sep)));
+  return [folder, ...packages, ...linked.flatMap((path) => [path, ...packageFolders(path)])];
+}
+
 /** Where packages are looked for from a folder. */
 function packageFolders(folder: string): string[] {
   const paths = createRequire(join(folder, 'index.js')).resolve.paths('x') ?? [];
   return paths.filter((path) => existsSync(path));
+}
+
+/** What the links among a folder's packages lead to. */
+function linksIn(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isSymbolicLink()) return existsSync(path) ? [realpathSync(path)] : [];
+    return entry.isDirectory() && entry.name.startsWith('@') ? linksIn(path) : [];
+  });
 }
 
 /**
