@@ -36,7 +36,14 @@ function pieces(paper: string): Piece[] {
   }));
 }
 
-const PAPERS = ['README.md', 'docs/queue.md', 'docs/object-store.md', 'docs/errors.md', 'docs/write-an-adapter.md'];
+const PAPERS = [
+  'README.md',
+  'docs/queue.md',
+  'docs/object-store.md',
+  'docs/compute.md',
+  'docs/errors.md',
+  'docs/write-an-adapter.md',
+];
 const all = PAPERS.flatMap(pieces);
 const piece = (paper: string, language: string, holding: string): Piece => {
   const found = all.filter((p) => p.paper === paper && p.language === language && p.code.includes(holding));
@@ -195,6 +202,14 @@ describe('the README', () => {
     );
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(['start', 'test', 'check']));
   });
+});
+
+test('docs/compute.md: its configuration is one', async () => {
+  const config = join(project(), 'gpus.json');
+  writeFileSync(config, piece('docs/compute.md', 'jsonc', '"nvml"').code);
+  const host = await createHost({ config, importModule });
+  expect(host.bindings().map(({ adapter }) => adapter)).toContain('nvml');
+  await host.stop();
 });
 
 describe('docs/write-an-adapter.md', () => {
