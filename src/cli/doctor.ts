@@ -1,6 +1,6 @@
 /**
- * `doctor`: probes every bound capability with a real round trip. One line each, and what to do about a failure; one
- * that fails or hangs does not stop the others.
+ * `doctor`: probes every bound capability with a real round trip, and asks each instance how it is. One line each, and
+ * what to do about a failure; one that fails or hangs does not stop the others.
  *
  * Probes touch nothing of the user's and take away again what they store: Storage is written in the namespace
  * `rollout_doctor`, the object store gets a random object that is deleted again, and each Queue is probed on a queue of
@@ -10,10 +10,10 @@
  */
 import { inspect } from 'node:util';
 import type { Command } from 'commander';
-import { capability } from '../contracts/capability.js';
+import { type Capability, capability } from '../contracts/capability.js';
 import { isCoreError } from '../contracts/errors.js';
 import { Queue } from '../contracts/queue.js';
-import type { BindingInfo, Host } from '../registry/index.js';
+import type { BindingInfo, Host, InstanceReport, InstanceState } from '../registry/index.js';
 import { examples } from './arguments.js';
 import { columns } from './columns.js';
 import { messageOf, planOf, withHost, withQueues } from './host.js';
@@ -30,6 +30,8 @@ interface Finding extends ProbeResult {
   readonly name: string;
   readonly adapter: string;
   readonly plugin: string;
+  /** After the probe: `degraded` by the instance's own account. */
+  readonly state: InstanceState;
   readonly activateMs: number | null;
   readonly latencyMs: number | null;
 }
@@ -45,9 +47,11 @@ async function doctor(cli: Cli): Promise<void> {
     const findings: Finding[] = [];
     for (const binding of plan) {
       if (cli.signal.aborted) break;
-      findings.push(await probe(cli, host, binding, nameOf.get(binding)));
+      findings.push(await probe(cli, host, binding, nameOf.get(binding), findings));
     }
-    print(cli, findings, host.warnings);
+    const { instances } = await host.checkHealth();
+    const all = findings.map((finding) => withHealth(finding, instances));
+    print(cli, all, host.warnings);
     if (cli.signal.aborted || findings.some(({ status }) => status === 'fail')) cli.exitCode = 1;
   });
 }
@@ -65,13 +69,19 @@ async function ownQueues(cli: Cli, plan: readonly BindingInfo[]) {
   );
 }
 
-async function probe(cli: Cli, host: Host, binding: BindingInfo, ownName: string | undefined): Promise<Finding> {
-  const { capability: of, name, adapter, plugin } = binding;
+async function probe(
+  cli: Cli,
+  host: Host,
+  binding: BindingInfo,
+  ownName: string | undefined,
+  before: readonly Finding[],
+): Promise<Finding> {
+  const { capability: of, provides, name, adapter, plugin, state } = binding;
   const times: { activateMs: number | null; latencyMs: number | null } = { activateMs: null, latencyMs: null };
-  const found = { capability: of, name, adapter, plugin };
+  const found = { capability: of, name, adapter, plugin, state };
   try {
     const result = await within(PROBE_MS_MAX, async () => {
-      const { token, run }: Probe = PROBES[of] ?? { token: capability(of, { major: 1 }), run: activatesOnly };
+      const { token, run }: Probe = PROBES[of] ?? { token: tokenOf(provides), run: activatesOnly };
       const [activateMs, instance] = await timed(() => host.get(token, name));
       times.activateMs = activateMs;
       const ownQueue = ownName === undefined ? null : await host.get(Queue, ownName);
@@ -83,8 +93,44 @@ async function probe(cli: Cli, host: Host, binding: BindingInfo, ownName: string
   } catch (error) {
     if (cli.verbose) writeLine(cli.stderr, inspect(error));
     const inUse = isCoreError(error) && error.code === 'LOCKED';
-    return { ...found, ...times, status: inUse ? 'warn' : 'fail', detail: messageOf(error), advice: adviceFor(error) };
+    return { ...found, ...times, status: inUse ? 'warn' : 'fail', ...explained(error, keyOf(binding), before) };
   }
+}
+
+/** What is wrong and what to do; where it comes from another instance that is told of already, no more than that. */
+function explained(error: unknown, key: string, before: readonly Finding[]): { detail: string; advice: string } {
+  // It failed a moment ago, and is not tried again yet: what counts is why.
+  const isEarly = isCoreError(error) && error.code === 'RC1307';
+  const cause = isEarly ? error.cause : error;
+  const detail = messageOf(cause);
+  const source =
+    isEarly && error.context.instance !== key
+      ? String(error.context.instance)
+      : before.filter(({ status }) => status === 'fail').find((finding) => finding.detail === detail);
+  if (source === undefined) return { detail, advice: adviceFor(cause) };
+  const name = typeof source === 'string' ? source : keyOf(source);
+  return { detail: `it needs ${name}, which fails`, advice: `mend ${name} first` };
+}
+
+function keyOf({ capability: of, name }: { readonly capability: string; readonly name: string }): string {
+  return `${of}#${name}`;
+}
+
+/** What the instance says itself on top of what the probe has found. */
+function withHealth(finding: Finding, instances: readonly InstanceReport[]): Finding {
+  const found = instances.find(({ instance }) => instance === keyOf(finding));
+  if (found === undefined) return finding;
+  const { state, reason } = found;
+  if (state !== 'degraded') return { ...finding, state };
+  const detail = `degraded: ${reason}`;
+  if (finding.status === 'fail') return { ...finding, state, detail: `${finding.detail}; ${detail}` };
+  return { ...finding, state, status: 'warn', detail, advice: 'it serves, but not as it should: mend what it names' };
+}
+
+/** The token of a capability that a plugin brings, by `<name>@<major>`. */
+function tokenOf(provides: string): Capability<object> {
+  const at = provides.lastIndexOf('@');
+  return capability(provides.slice(0, at), { major: Number(provides.slice(at + 1)) });
 }
 
 async function activatesOnly(): Promise<ProbeResult> {
@@ -93,9 +139,23 @@ async function activatesOnly(): Promise<ProbeResult> {
 
 function adviceFor(error: unknown): string {
   if (!isCoreError(error)) return 'a defect of the adapter, or of what it talks to; --verbose prints the stack';
-  if (error.code === 'LOCKED') return 'nothing, if that process is meant to run; else stop it';
-  return ADVICE[error.kind];
+  return BY_CODE.get(error.code) ?? ADVICE[error.kind];
 }
+
+/** What is known better than by the kind of the failure. */
+const BY_CODE: ReadonlyMap<string, string> = new Map([
+  ['LOCKED', 'nothing, if that process is meant to run; else stop it'],
+  ['RC1301', 'install or build the plugin; --verbose prints the stack'],
+  [
+    'RC1302',
+    'see that what it connects to answers; a slow one may be given more in timeouts.activateMs of its manifest',
+  ],
+  ['RC1303', 'see that what it connects to answers, else it is a defect of the plugin; --verbose prints the stack'],
+  ['RC1308', 'run doctor again: it is made anew; if it is gone again, look at what it runs on'],
+  ['STORAGE_BUSY', 'stop the process that holds the database, or give it more time in config.busyTimeoutMs'],
+  ['STORAGE_CORRUPT', 'restore the database from a copy'],
+  ['STORAGE_FULL', 'free some space'],
+]);
 
 const ADVICE = {
   Throttled: 'it is asked for too much: try again later',
@@ -115,7 +175,7 @@ function print(cli: Cli, findings: readonly Finding[], warnings: readonly string
   const colors = colorsFor(cli.stdout, cli.env);
   const row = ({ status, capability: of, name, adapter, latencyMs, detail, advice }: Finding) => [
     mark(status, colors),
-    `${of}#${name}`,
+    keyOf({ capability: of, name }),
     adapter,
     latencyMs === null ? '-' : `${latencyMs.toFixed(1)} ms`,
     advice === undefined ? detail : `${detail}\n${colors.dim('->')} ${advice}`,

@@ -31,7 +31,13 @@ export const PROBES: Readonly<Record<string, Probe>> = Object.fromEntries([
   probe(ObjectStore, probeObjectStore),
   probe(Queue, probeQueue),
   probe(SecretStore, probeSecretStore),
-  probe(ComputeHint, async (compute) => ok(describeMachine(await compute.inventory()))),
+  probe(ComputeHint, async (compute) => {
+    const leadMs = await compute.preemptionSignal();
+    const machine = describeMachine(await compute.inventory());
+    if (leadMs === null) return ok(machine);
+    const detail = `${machine}; it is taken away in ${Math.round(leadMs / 1000)} s`;
+    return { status: 'warn', detail, advice: 'move the work to another machine' };
+  }),
   probe(GpuEnumerator, async (enumerator) => {
     const { gpus, source, reason } = await enumerator.enumerate();
     return ok(gpus.length === 0 ? `no gpus: ${reason}` : `${plural(gpus.length, 'gpu')}, told by ${source}`);

@@ -12,6 +12,8 @@ import { adapterSchema } from './schemas.js';
 /** One planned instance, as plain data. */
 export interface BindingInfo {
   readonly capability: string;
+  /** The capability with its major version, `Queue@1`. */
+  readonly provides: string;
   readonly name: string;
   /** Whether it is the one meant where no name is given. */
   readonly isDefault: boolean;
@@ -73,6 +75,7 @@ export interface StartReport {
 export function bindingInfo({ planned, state }: Instance): BindingInfo {
   return {
     capability: planned.capability,
+    provides: planned.adapter.manifest.provides,
     name: planned.name,
     isDefault: planned.isDefault,
     adapter: planned.adapter.manifest.id,

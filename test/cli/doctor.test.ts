@@ -130,6 +130,52 @@ describe('a failing instance', () => {
     expect(findings['ComputeHint#default']?.status).toBe('ok');
   });
 
+  test('what needs it says so, and what to mend first', async () => {
+    bindPlugin(
+      {
+        'odd.storage': { provides: 'Storage@1', factory: `() => { throw new Error('no disk in slot 2') }` },
+      },
+      { Storage: { adapter: 'odd.storage' } },
+    );
+    const { code, findings } = await doctor();
+    expect(code).toBe(1);
+    expect(findings['Storage#default']).toMatchObject({
+      status: 'fail',
+      state: 'failed',
+      detail: expect.stringContaining('no disk in slot 2'),
+      advice: expect.stringContaining('see that what it connects to answers'),
+    });
+    expect(findings['Queue#default']).toMatchObject({
+      status: 'fail',
+      detail: 'it needs Storage#default, which fails',
+      advice: 'mend Storage#default first',
+    });
+    expect(findings['ObjectStore#default']?.status).toBe('ok');
+  });
+
+  test('one that answers, and says itself that it is not well, is a warning with its reason', async () => {
+    const serve = `enumerate: async () => ({ gpus: [], source: 'none', reason: 'none here', driverVersion: null })`;
+    bindPlugin(
+      {
+        'odd.gpu': {
+          provides: 'GpuEnumerator@1',
+          factory: `() => ({ ${serve}, health: async () => ({ status: 'degraded', reason: 'one replica of three' }) })`,
+        },
+        'odd.vault': { provides: 'odd/Vault@2', factory: '() => ({})' },
+      },
+      { GpuEnumerator: { adapter: 'odd.gpu' } },
+    );
+    const { code, findings } = await doctor();
+    expect(code).toBe(0);
+    expect(findings['GpuEnumerator#default']).toMatchObject({
+      status: 'warn',
+      state: 'degraded',
+      detail: 'degraded: one replica of three',
+      advice: 'it serves, but not as it should: mend what it names',
+    });
+    expect(findings['odd/Vault#default']).toMatchObject({ status: 'ok', state: 'active' });
+  });
+
   test('one that lies is found out', async () => {
     bindPlugin(
       {

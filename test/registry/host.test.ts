@@ -473,6 +473,7 @@ describe('the plan', () => {
     const host = await vaultHost('return naming(ctx);', { config: { properties: { n: { default: 1 } } } });
     const info = {
       capability: 'SecretStore',
+      provides: 'SecretStore@1',
       name: 'default',
       isDefault: true,
       adapter: 'acme.vault',
