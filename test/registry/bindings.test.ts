@@ -84,8 +84,8 @@ describe('middleware', () => {
       bindings: { ...bound({ middleware }), ...Memory },
     };
     expect(problems(given).map((line) => line.replace(/plugins.json:\S+/, 'at'))).toEqual([
-      'RC1109 at no middleware "cuont" for SecretStore@1. Known: count.',
-      'RC1109 at no middleware "queues" for SecretStore@1: it wraps Queue@1. Known: count.',
+      'RC1109 at no middleware "cuont" for SecretStore@1. Known: cache, count, otel, retry, timeout.',
+      'RC1109 at no middleware "queues" for SecretStore@1: it wraps Queue@1. Known: cache, count, otel, retry, timeout.',
       'RC1105 at bindings.SecretStore.middleware.2.config.max must be of type integer, found a text of 1 characters (middleware count)',
       'RC1104 at bindings.SecretStore.middleware.2.config.min: unknown key. Known: key, max. (middleware count)',
     ]);

@@ -177,7 +177,7 @@ describe('set puts single values on top', () => {
     const host = await space.host(config, { set: { 'bindings.Storage.adapter': 'local.sqlite' } });
     expect(host.bindings().find(({ capability }) => capability === 'Storage')?.adapter).toBe('local.sqlite');
     expect(await problems(config, { set: { 'bindings.Storage.adapter': 'local.sqlit' } })).toEqual([
-      'RC1102 set bindings.Storage.adapter no adapter "local.sqlit" for Storage. Did you mean "local.sqlite"? Known: local.memory, local.sqlite.',
+      'RC1102 set bindings.Storage.adapter no adapter "local.sqlit" for Storage. Did you mean "local.sqlite"? Known: local.memory, local.node-sqlite, local.sqlite.',
     ]);
   });
 

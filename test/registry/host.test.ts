@@ -117,13 +117,14 @@ describe('asking for a capability', () => {
     expect(host.has(SecretStore)).toBe(true);
     await expect(host.get(Storage)).rejects.toMatchObject({
       code: 'RC1120',
-      message:
-        'RC1120 Storage has 2 providers (local.sqlite, local.memory) and none is chosen; set bindings.Storage.adapter.',
+      message: expect.stringMatching(
+        /^RC1120 Storage has \d providers \(local\.sqlite, .*local\.memory.*\) and none is chosen; set bindings\.Storage\.adapter\.$/,
+      ),
     });
     await expect(host.get(Queue)).rejects.toMatchObject({
       code: 'RC1120',
       message: expect.stringMatching(
-        /Queue is not bound, and cannot be served as it stands: .*requires Storage: Storage has 2 providers/,
+        /Queue is not bound, and cannot be served as it stands: .*requires Storage: Storage has \d providers/,
       ),
     });
   });
