@@ -58,6 +58,7 @@ export type ErrorCode =
   | 'STORAGE_FORMAT'
   | 'STORAGE_FULL'
   | 'STORAGE_REPLACED'
+  | 'STORE_FULL'
   | 'TIMEOUT'
   | 'TXN_ENDED'
   | 'VOLUME_NOT_FOUND'

@@ -23,7 +23,13 @@ export { type Blake3Engine, blake3Engine } from './object-store/blake3.js';
 export type { GcOptions, GcReport } from './object-store/gc.js';
 export type { IoMode } from './object-store/in-place.js';
 export type { Durability } from './object-store/layout.js';
-export type { FsObjectStoreOptions } from './object-store.js';
+export type { VerifyFault, VerifyOptions, VerifyReport } from './object-store/verify.js';
+export type {
+  FsObjectStoreOptions,
+  FsObjectStoreStats,
+  GetToFileOptions,
+  PutFileOptions,
+} from './object-store.js';
 export type { SqliteStorageOptions } from './sqlite-storage.js';
 export {
   CachedObjectStore,

@@ -14,7 +14,7 @@ import { setImmediate } from 'node:timers/promises';
 import * as check from '../../contracts/arguments.js';
 import { checked } from '../../contracts/capability.js';
 import { FatalError } from '../../contracts/errors.js';
-import type { ContentId } from '../../contracts/ids.js';
+import { ContentId } from '../../contracts/ids.js';
 import {
   type GetOptions,
   type ListOptions,
@@ -24,7 +24,8 @@ import {
 } from '../../contracts/object-store.js';
 import { type Blake3, type Blake3Engine, loadBlake3 } from './object-store/blake3.js';
 import { Lanes, Slots } from './object-store/concurrency.js';
-import { Disk, errnoOf, type FileCalls, type OpenFile } from './object-store/disk.js';
+import { Disk, errnoOf, type FileCalls } from './object-store/disk.js';
+import { chunksOf, copyOut, hashOf } from './object-store/files.js';
 import { collect, type GcOptions, type GcReport } from './object-store/gc.js';
 import { type Eventual, type IoMode, type Steps, settle } from './object-store/in-place.js';
 import {
@@ -35,9 +36,12 @@ import {
   SIDECAR_BYTES_MAX,
   type TOUCH_AGE_MS,
 } from './object-store/layout.js';
+import type { OpenFile } from './object-store/open-file.js';
 import { BLOCK_BYTES, Publisher } from './object-store/publish.js';
 import { openRoot } from './object-store/root.js';
 import { BlobSource, blocksOf, newBytes, Upload } from './object-store/streams.js';
+import { Usage } from './object-store/usage.js';
+import { type VerifyOptions, type VerifyReport, verifyStore } from './object-store/verify.js';
 
 export interface FsObjectStoreOptions {
   /**
@@ -51,7 +55,40 @@ export interface FsObjectStoreOptions {
    * of the event loop, and not while the disk is slow. `sync`: always. `async`: never. Default `auto`.
    */
   readonly io?: IoMode;
+  /** Largest blob accepted, bytes. Default: no limit. */
+  readonly maxBlobBytes?: number;
+  /**
+   * Bytes that all blobs together may take, sidecars not counted. A put that would go beyond is refused before it
+   * writes: `Throttled`, code `STORE_FULL`. Other processes' last MiB each may be missed. Default: no limit.
+   */
+  readonly maxStoreBytes?: number;
 }
+
+/** What a store is, and what was done with it through this instance. */
+export interface FsObjectStoreStats {
+  readonly root: string;
+  /** What a resolved put survives. */
+  readonly durability: Durability;
+  /** The library that computes ids here. */
+  readonly hash: Blake3Engine;
+  readonly io: IoMode;
+  /** Bytes of all blobs, within the bounds that `maxStoreBytes` has; `null` for a store that was never counted. */
+  readonly usedBytes: number | null;
+  readonly maxStoreBytes: number | null;
+  /** Corrupt blobs that were put aside, by whichever process. */
+  readonly quarantined: number;
+  /** Puts that resolved. */
+  readonly puts: number;
+  readonly gets: number;
+  /** Reads, of this instance, that found other bytes than the id's. */
+  readonly corrupt: number;
+}
+
+/** Options of {@link FsObjectStore.putFile}. */
+export type PutFileOptions = Pick<PutHint, 'contentType' | 'signal' | 'onProgress'>;
+
+/** Options of {@link FsObjectStore.getToFile}. */
+export type GetToFileOptions = Pick<GetOptions, 'signal' | 'onProgress'>;
 
 /** What the store stands on, for tests to replace. */
 export interface FsObjectStorePorts {
@@ -67,8 +104,17 @@ export interface FsObjectStorePorts {
  */
 const CALLS_AT_ONCE_MAX = 64;
 
+const TRAITS = { adapter: 'local.fs', features: ['range'] } as const;
+
 const SHARD_NAME = /^[0-9a-f]{2}$/;
 const BLOB_NAME = /^[0-9a-f]{64}$/;
+
+interface Settings {
+  readonly durability: Durability;
+  readonly io: IoMode;
+  readonly maxBlobBytes: number;
+  readonly maxStoreBytes: number | null;
+}
 
 export class FsObjectStore implements ObjectStore {
   /** The absolute path of the store's folder. */
@@ -76,6 +122,8 @@ export class FsObjectStore implements ObjectStore {
   readonly durability: Durability;
   /** The library that computes ids here. */
   readonly hashEngine: Blake3Engine;
+  readonly #settings: Settings;
+  readonly #counts = { puts: 0, gets: 0, corrupt: 0 };
   readonly #disk: Disk;
   readonly #layout: Layout;
   readonly #blake3: Blake3;
@@ -96,21 +144,28 @@ export class FsObjectStore implements ObjectStore {
     ports: FsObjectStorePorts = {},
   ): Promise<FsObjectStore> {
     const absolute = resolve(check.text('root', root, 1, 4_096));
-    check.known('options', options, ['durability', 'io']);
+    check.known('options', options, ['durability', 'io', 'maxBlobBytes', 'maxStoreBytes']);
+    const { maxBlobBytes = Number.POSITIVE_INFINITY, maxStoreBytes } = options;
+    if (options.maxBlobBytes !== undefined) check.integer('maxBlobBytes', maxBlobBytes, 0);
+    if (maxStoreBytes !== undefined) check.integer('maxStoreBytes', maxStoreBytes, 0);
     const durability = oneOf<Durability>('durability', options.durability ?? 'full', DURABILITIES);
-    const disk = new Disk(oneOf<IoMode>('io', options.io ?? 'auto', ['auto', 'sync', 'async']), ports.files);
+    const io = oneOf<IoMode>('io', options.io ?? 'auto', ['auto', 'sync', 'async']);
+    const disk = new Disk(io, ports.files);
     const layout = new Layout(absolute);
-    const publisher = new Publisher(disk, layout, durability, ports.touchAgeMs);
+    const usage = new Usage(disk, layout, maxStoreBytes, () => store.#count());
+    const publisher = new Publisher(disk, layout, durability, usage, ports.touchAgeMs);
     await openRoot(disk, layout, publisher, durability);
     const blake3 = ports.blake3 ?? (await loadBlake3());
-    const store = new FsObjectStore(disk, layout, publisher, blake3, durability);
-    return checked(ObjectStore, store, { adapter: 'local.fs', features: ['range'] });
+    const limits = { maxBlobBytes, maxStoreBytes: maxStoreBytes ?? null };
+    const store = new FsObjectStore(disk, layout, publisher, blake3, { durability, io, ...limits });
+    return checked(ObjectStore, store, TRAITS);
   }
 
-  private constructor(disk: Disk, layout: Layout, publisher: Publisher, blake3: Blake3, durability: Durability) {
+  private constructor(disk: Disk, layout: Layout, publisher: Publisher, blake3: Blake3, settings: Settings) {
     this.root = layout.root;
-    this.durability = durability;
+    this.durability = settings.durability;
     this.hashEngine = blake3.engine;
+    this.#settings = settings;
     this.#disk = disk;
     this.#layout = layout;
     this.#blake3 = blake3;
@@ -118,22 +173,26 @@ export class FsObjectStore implements ObjectStore {
   }
 
   async putBytes(bytes: Uint8Array, { contentType, signal }: PutHint = {}): Promise<ContentId> {
+    this.#allow(bytes.byteLength);
     const id = bytes.byteLength <= BLOCK_BYTES ? this.#blake3.idOf(bytes) : await this.#idOf(bytes, signal);
     const done = this.#alone(id, () => this.#publisher.put(id, bytes, contentType ?? null, signal));
     if (done instanceof Promise) await done;
+    this.#counts.puts += 1;
     return id;
   }
 
   async putStream(source: AsyncIterable<Uint8Array>, hint: PutHint = {}): Promise<ContentId> {
     let first: Uint8Array | null = null;
     let upload: Upload | null = null;
+    this.#allow(hint.expectedSize ?? 0);
     try {
       for await (const block of blocksOf(source)) {
         if (first === null) {
           first = block;
           continue;
         }
-        upload ??= await Upload.start(await this.#blake3.createHasher(), await settle(this.#publisher.draft()), first);
+        upload ??= await Upload.start(await this.#blake3.createHasher(), this.#publisher, first);
+        this.#allow(upload.draft.size + block.byteLength);
         await upload.add(block);
       }
       // What fits in one block is hashed before anything is written, as bytes at hand are.
@@ -141,15 +200,74 @@ export class FsObjectStore implements ObjectStore {
       const { draft } = upload;
       const id = await upload.end();
       await this.#alone(id, () => this.#publisher.publish(id, draft, hint.contentType ?? null, hint.signal));
+      this.#counts.puts += 1;
       return id;
     } catch (error) {
       await upload?.discard();
       throw error;
+    } finally {
+      upload?.release();
+    }
+  }
+
+  /**
+   * Stores a file: in no time where the file system can share its blocks with a copy (btrfs, XFS, APFS), which is then
+   * hashed, else read once. Whatever happens to the file meanwhile, what is stored has the id that is returned.
+   * @throws FatalError SchemaViolation: there is no such file. As {@link putStream} does.
+   */
+  async putFile(path: string, options: PutFileOptions = {}): Promise<ContentId> {
+    const from = resolve(check.text('path', path, 1, 4_096));
+    check.known('options', options, ['contentType', 'signal', 'onProgress']);
+    const { contentType, signal, onProgress } = options;
+    signal?.throwIfAborted();
+    const file = await this.#openSource(from);
+    try {
+      const stats = await file.stat();
+      if (!stats.isFile()) throw check.invalid('path', 'a file', from);
+      this.#allow(stats.size);
+      const draft = stats.size > BLOCK_BYTES ? await this.#publisher.cloned(from) : null;
+      if (draft === null) {
+        // Through the door: its checks of hint and signal, and its counting, are those of any other stream.
+        return await checked(ObjectStore, this, TRAITS).putStream(chunksOf(file), { contentType, signal, onProgress });
+      }
+      try {
+        const { id, size } = await hashOf(this.#blake3, draft.file, { signal, onProgress });
+        this.#allow(size);
+        draft.size = size;
+        await this.#alone(id, () => this.#publisher.publish(id, draft, contentType ?? null, signal));
+        this.#counts.puts += 1;
+        return id;
+      } catch (error) {
+        await draft.discard();
+        throw error;
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  /**
+   * Writes an object to a file, which is made or replaced once all bytes are there and have been verified, and survives
+   * what a put survives. Shares blocks where the file system can.
+   * @throws as {@link getBytes}; the file, or what was there before, is untouched then
+   */
+  async getToFile(id: ContentId, path: string, options: GetToFileOptions = {}): Promise<void> {
+    const to = resolve(check.text('path', path, 1, 4_096));
+    check.known('options', options, ['signal', 'onProgress']);
+    options.signal?.throwIfAborted();
+    const blob = await settle(this.#openBlob(ContentId.parse(id)));
+    try {
+      const tools = { disk: this.#disk, blake3: this.#blake3, isDurable: this.durability !== 'none' };
+      if (!(await copyOut({ ...tools, ...options, id, blob, to }))) throw this.#corrupt(id);
+      this.#counts.gets += 1;
+    } finally {
+      await blob.close();
     }
   }
 
   async getBytes(id: ContentId, options: GetOptions = {}): Promise<Uint8Array> {
     const bytes = this.#slotted(() => this.#read(id, options));
+    this.#counts.gets += 1;
     return bytes instanceof Promise ? await bytes : bytes;
   }
 
@@ -235,6 +353,32 @@ export class FsObjectStore implements ObjectStore {
     );
   }
 
+  /** Checks every blob against its id, names what is wrong, and mends sidecars. Beside puts, reads and deletes. */
+  async verify(options?: VerifyOptions): Promise<VerifyReport> {
+    const list = (of: ListOptions) => checked(ObjectStore, this, TRAITS).list(of);
+    const tools = { disk: this.#disk, layout: this.#layout, publisher: this.#publisher, blake3: this.#blake3 };
+    return verifyStore({ ...tools, list }, options);
+  }
+
+  /** What this store is and does, and what was done with it. Costs the same however much is stored. */
+  async stats(): Promise<FsObjectStoreStats> {
+    const { durability, io, maxStoreBytes } = this.#settings;
+    const aside = await this.#disk.names(this.#layout.quarantine);
+    return {
+      ...{ root: this.root, durability, hash: this.hashEngine, io, maxStoreBytes },
+      usedBytes: await settle(this.#publisher.usage.used()),
+      quarantined: aside.filter((name) => !name.endsWith('.json')).length,
+      ...this.#counts,
+    };
+  }
+
+  /** Bytes of all blobs, by looking at each: for a store that an earlier version made. */
+  async #count(): Promise<number> {
+    let bytes = 0;
+    for await (const id of this.list()) bytes += (await this.#disk.stat(this.#layout.blob(id)))?.size ?? 0;
+    return bytes;
+  }
+
   /** The first four characters of the ids in each shard that may hold ids from `after` on, in order. */
   async *#shards(prefix = '', after = ''): AsyncGenerator<string, void, void> {
     for (const outer of await this.#names(this.root, SHARD_NAME, prefix.slice(0, 2))) {
@@ -250,6 +394,25 @@ export class FsObjectStore implements ObjectStore {
   async #names(folder: string, pattern: RegExp, prefix: string): Promise<string[]> {
     const names = await this.#disk.names(folder);
     return names.filter((name) => name.startsWith(prefix) && pattern.test(name)).sort();
+  }
+
+  /** @throws FatalError SchemaViolation for a blob that is larger than this store takes */
+  #allow(size: number): void {
+    const { maxBlobBytes } = this.#settings;
+    if (size <= maxBlobBytes) return;
+    throw new FatalError('SchemaViolation', `${size} bytes are more than maxBlobBytes, ${maxBlobBytes}, allows`, {
+      code: 'PAYLOAD_TOO_LARGE',
+      context: { size, maxBlobBytes },
+    });
+  }
+
+  async #openSource(path: string): Promise<OpenFile> {
+    try {
+      return await this.#disk.open(path, 'r');
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') throw check.invalid('path', 'a file that is there', path);
+      throw error;
+    }
   }
 
   /** Runs steps with a slot, and alone among those of the same id. */
@@ -284,6 +447,7 @@ export class FsObjectStore implements ObjectStore {
 
   /** The error for stored bytes that are not those of the id; the next put of the right ones replaces them. */
   #corrupt(id: ContentId): FatalError {
+    this.#counts.corrupt += 1;
     this.#publisher.distrust(id);
     return new FatalError('Internal', `object corrupt: ${id}`, { code: 'OBJECT_CORRUPT', context: { id } });
   }

@@ -114,7 +114,8 @@ describe('a store on disk', () => {
     await expect(FsObjectStore.open(newRoot(), { io: 'fast' as 'auto' })).rejects.toThrow('io must be one of "auto"');
     await expect(FsObjectStore.open(newRoot(), { durabilty: 'none' } as never)).rejects.toMatchObject({
       code: 'ARGUMENT_INVALID',
-      message: 'unknown option "durabilty" in options. Did you mean "durability"? Known: durability, io.',
+      message:
+        'unknown option "durabilty" in options. Did you mean "durability"? Known: durability, io, maxBlobBytes, maxStoreBytes.',
     });
     await expect(FsObjectStore.open('')).rejects.toMatchObject({ kind: 'SchemaViolation' });
   });

@@ -8,6 +8,7 @@ import fs, { type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { FatalError, isCoreError, systemError } from '../../../contracts/errors.js';
 import { type Eventual, InPlace, type IoMode, type Steps } from './in-place.js';
+import { type Done, OpenFile } from './open-file.js';
 
 /** The calls of `node:fs` that are made: what a test replaces to make them fail, or to see their order. */
 export type FileCalls = Pick<
@@ -16,6 +17,7 @@ export type FileCalls = Pick<
   | 'accessSync'
   | 'close'
   | 'closeSync'
+  | 'copyFile'
   | 'fdatasync'
   | 'fstat'
   | 'fstatSync'
@@ -29,6 +31,7 @@ export type FileCalls = Pick<
   | 'readdir'
   | 'rename'
   | 'renameSync'
+  | 'rmdir'
   | 'stat'
   | 'statSync'
   | 'unlink'
@@ -38,11 +41,11 @@ export type FileCalls = Pick<
   | 'writeSync'
 >;
 
-/** Largest read or write made in place: 64 KiB take some 10 µs to copy. */
-const IN_PLACE_BYTES_MAX = 65_536;
-
 /** Windows flushes only what is open for writing, and has no flush of folders: its names are durable on their own. */
 const WINDOWS = process.platform === 'win32';
+
+/** Opens a file that is there to add to its end. */
+export const APPEND = fs.constants.O_WRONLY | fs.constants.O_APPEND;
 
 /** The errno that an error of this file carries, e.g. `ENOENT`. */
 export function errnoOf(error: unknown): unknown {
@@ -51,11 +54,6 @@ export function errnoOf(error: unknown): unknown {
 
 /** As `statSync` and `stat` are asked; the object is made once, not for each of the calls. */
 const ONCE = { throwIfNoEntry: false } as const;
-
-/** Files are read into this, then copied out: a small one takes a single read, with no look at its size before. */
-const scratch = Buffer.allocUnsafeSlow(IN_PLACE_BYTES_MAX + 1);
-
-type Done = (error: NodeJS.ErrnoException | null) => void;
 
 export class Disk {
   readonly #calls: FileCalls;
@@ -105,8 +103,8 @@ export class Disk {
     }
   }
 
-  /** @param flags `r` to read, `wx` to make a file that must not be there yet */
-  open(path: string, flags: 'r' | 'r+' | 'wx'): Eventual<OpenFile> {
+  /** @param flags `r` to read, `wx` to make a file that must not be there yet, {@link APPEND} */
+  open(path: string, flags: 'r' | 'r+' | 'wx' | typeof APPEND): Eventual<OpenFile> {
     if (!this.#inPlace.enter()) {
       return this.#inPlace.later<OpenFile>(
         `open ${path}`,
@@ -189,6 +187,54 @@ export class Disk {
         if (errnoOf(cause) === 'EEXIST') return yield* this.makeFolder(path);
         throw errnoOf(cause) === 'ENOENT' ? noFolders(path, cause) : cause;
       }
+    }
+  }
+
+  /** Makes one folder. False when something is there already. */
+  async claimFolder(path: string): Promise<boolean> {
+    try {
+      await this.#mkdir(path);
+      return true;
+    } catch (error) {
+      if (errnoOf(error) === 'EEXIST') return false;
+      throw error;
+    }
+  }
+
+  /** Removes an empty folder; false when there was none. */
+  removeFolder(path: string): Promise<boolean> {
+    return this.#inPlace.pool<boolean>(`remove ${path}`, (done) =>
+      this.#calls.rmdir(path, (error) => (isMissing(error) ? done(null, false) : done(error, true))),
+    );
+  }
+
+  /**
+   * Makes `to` share the blocks of `from`, at no cost whatever the size, where the file system can (btrfs, XFS, APFS).
+   * False where it cannot, or where `to` lies on another.
+   */
+  clone(from: string, to: string): Promise<boolean> {
+    const { COPYFILE_EXCL, COPYFILE_FICLONE_FORCE } = fs.constants;
+    return this.#inPlace.pool<boolean>(`copy ${from} to ${to}`, (done) =>
+      this.#calls.copyFile(from, to, COPYFILE_EXCL | COPYFILE_FICLONE_FORCE, (error) =>
+        NO_CLONE.has(error?.code ?? '') ? done(null, false) : done(error, true),
+      ),
+    );
+  }
+
+  /** Adds bytes to the end of a file, in one call; false when there is no such file. */
+  *append(path: string, bytes: Uint8Array): Steps<boolean> {
+    let file: OpenFile;
+    try {
+      file = yield this.open(path, APPEND);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return false;
+      throw error;
+    }
+    try {
+      yield file.write(bytes);
+      return true;
+    } finally {
+      yield file.close();
     }
   }
 
@@ -275,154 +321,8 @@ export class Disk {
   }
 }
 
-/** An open file. Whoever opened it closes it, and not while another call on it is under way. */
-export class OpenFile {
-  readonly #calls: FileCalls;
-  readonly #inPlace: InPlace;
-  readonly #fd: number;
-  #written = 0;
-  #closed = false;
-
-  constructor(
-    calls: FileCalls,
-    inPlace: InPlace,
-    readonly path: string,
-    fd: number,
-  ) {
-    this.#calls = calls;
-    this.#inPlace = inPlace;
-    this.#fd = fd;
-  }
-
-  stat(): Eventual<Stats> {
-    if (!this.#inPlace.enter()) {
-      return this.#inPlace.later(
-        `look at ${this.path}`,
-        () => this.stat(),
-        (done) => this.#calls.fstat(this.#fd, done),
-      );
-    }
-    try {
-      return this.#calls.fstatSync(this.#fd);
-    } catch (error) {
-      throw systemError(error, `look at ${this.path}`);
-    } finally {
-      this.#inPlace.leave();
-    }
-  }
-
-  /** What one read gives of a file of up to {@link IN_PLACE_BYTES_MAX}, if it can be made in place; else `null`. */
-  readSmall(): Uint8Array | null {
-    if (!this.#inPlace.enter()) return null;
-    try {
-      const count = this.#calls.readSync(this.#fd, scratch, 0, scratch.byteLength, 0);
-      return count > IN_PLACE_BYTES_MAX ? null : new Uint8Array(scratch.subarray(0, count));
-    } catch (error) {
-      throw systemError(error, `read ${this.path}`);
-    } finally {
-      this.#inPlace.leave();
-    }
-  }
-
-  /** Fills `buffer` from `position` on. Returns the number of bytes read, less than its length where the file ends. */
-  async read(buffer: Uint8Array, position: number): Promise<number> {
-    let filled = 0;
-    while (filled < buffer.byteLength) {
-      const count = await this.#readSome(buffer, filled, position + filled);
-      if (count === 0) break;
-      filled += count;
-    }
-    return filled;
-  }
-
-  #readSome(buffer: Uint8Array, offset: number, position: number): Eventual<number> {
-    const length = buffer.byteLength - offset;
-    const pooled = (done: (error: NodeJS.ErrnoException | null, count: number) => void) =>
-      this.#calls.read(this.#fd, buffer, offset, length, position, done);
-    if (length > IN_PLACE_BYTES_MAX) return this.#inPlace.pool(`read ${this.path}`, pooled);
-    if (!this.#inPlace.enter()) {
-      return this.#inPlace.later(`read ${this.path}`, () => this.#readSome(buffer, offset, position), pooled);
-    }
-    try {
-      return this.#calls.readSync(this.#fd, buffer, offset, length, position);
-    } catch (error) {
-      throw systemError(error, `read ${this.path}`);
-    } finally {
-      this.#inPlace.leave();
-    }
-  }
-
-  /** Appends all of `bytes`. One call at a time. */
-  write(bytes: Uint8Array): Eventual<void> {
-    const first = this.#writeSome(bytes, 0);
-    if (typeof first === 'number' && first === bytes.byteLength) {
-      this.#written += first;
-      return;
-    }
-    return this.#writeRest(bytes, first);
-  }
-
-  async #writeRest(bytes: Uint8Array, first: Eventual<number>): Promise<void> {
-    let count = await first;
-    this.#written += count;
-    for (let offset = count; offset < bytes.byteLength; offset += count) {
-      count = await this.#writeSome(bytes, offset);
-      this.#written += count;
-    }
-  }
-
-  #writeSome(bytes: Uint8Array, offset: number): Eventual<number> {
-    const length = bytes.byteLength - offset;
-    if (length === 0) return 0;
-    const pooled = (done: (error: NodeJS.ErrnoException | null, count: number) => void) =>
-      this.#calls.write(this.#fd, bytes, offset, length, this.#written, done);
-    if (length > IN_PLACE_BYTES_MAX) return this.#inPlace.pool(`write ${this.path}`, pooled);
-    if (!this.#inPlace.enter()) {
-      return this.#inPlace.later(`write ${this.path}`, () => this.#writeSome(bytes, offset), pooled);
-    }
-    try {
-      return this.#calls.writeSync(this.#fd, bytes, offset, length, this.#written);
-    } catch (error) {
-      throw systemError(error, `write ${this.path}`);
-    } finally {
-      this.#inPlace.leave();
-    }
-  }
-
-  /** Makes the bytes survive a power cut. */
-  sync(): Promise<void> {
-    return this.#inPlace.pool<void>(`sync ${this.path}`, (done) => this.#calls.fdatasync(this.#fd, done as Done));
-  }
-
-  /** Makes a folder's names survive a power cut. */
-  syncNames(): Promise<void> {
-    return this.#inPlace.pool<void>(`sync ${this.path}`, (done) => this.#calls.fsync(this.#fd, done as Done));
-  }
-
-  /** Closes it; the second time does nothing. */
-  close(): Eventual<void> {
-    if (this.#closed) return;
-    if (!this.#inPlace.enter()) {
-      this.#closed = true;
-      return this.#inPlace.later<void>(
-        `close ${this.path}`,
-        () => {
-          this.#closed = false;
-          return this.close();
-        },
-        (done) => this.#calls.close(this.#fd, done as Done),
-      );
-    }
-    this.#closed = true;
-    try {
-      this.#calls.closeSync(this.#fd);
-    } catch (error) {
-      throw systemError(error, `close ${this.path}`);
-    } finally {
-      this.#inPlace.leave();
-    }
-  }
-}
+/** What systems answer that cannot clone, or not these two. */
+const NO_CLONE = new Set(['ENOTSUP', 'EOPNOTSUPP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS', 'EBADF']);
 
 function isMissing(error: NodeJS.ErrnoException | null): boolean {
   return error?.code === 'ENOENT';

@@ -202,6 +202,7 @@ class Sweep {
         if ((await settle(publisher.find(id))) !== undefined) this.#counts.broughtBack += 1;
         return;
       }
+      await settle(publisher.usage.remove(found.size));
       await this.#sidecar(`${id}.meta.json`);
     }
     this.#counts.removed += 1;

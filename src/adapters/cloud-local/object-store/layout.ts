@@ -6,6 +6,7 @@
  * <root>/ab/cd/abcd…                 a blob; its name is the BLAKE3-256 of its bytes
  * <root>/ab/cd/abcd….meta.json       its sidecar: { size, contentType, createdAtMs }
  * <root>/tmp/                        drafts: what is not committed yet, or never was
+ * <root>/usage/added, removed        how many MiB came and went: their sizes in bytes (usage.ts)
  * <root>/gc/abcd…                    a blob that a collection is about to remove, and may still be asked back
  * <root>/quarantine/abcd…            a corrupt blob that verify took out; never removed by this adapter
  * ```
@@ -20,6 +21,7 @@ export class Layout {
   readonly manifest: string;
   readonly gc: string;
   readonly quarantine: string;
+  readonly usage: string;
 
   /** @param root an absolute path */
   constructor(readonly root: string) {
@@ -27,6 +29,7 @@ export class Layout {
     this.manifest = `${root}/store.json`;
     this.gc = `${root}/gc`;
     this.quarantine = `${root}/quarantine`;
+    this.usage = `${root}/usage`;
   }
 
   /** The outer folder of an id's shard. */
@@ -84,6 +87,11 @@ export function decodeSidecar(text: string | undefined, blob: Stats): Sidecar {
     contentType: typeof type === 'string' ? type : null,
     createdAtMs: Number.isSafeInteger(created) ? (created as number) : storedAtMs(blob),
   };
+}
+
+/** Whether a sidecar says what it should of a blob of `size` bytes. */
+export function isSidecarWhole(text: string | undefined, size: number): boolean {
+  return parseObject(text ?? '')?.size === size;
 }
 
 /** A rename keeps both times, a copy of the store one of them, and some file systems know no birth (0). */

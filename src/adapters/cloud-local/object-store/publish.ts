@@ -19,9 +19,11 @@ import type { Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import type { ContentId } from '../../../contracts/ids.js';
 import { allSettled, Shared } from './concurrency.js';
-import { type Disk, errnoOf, type OpenFile } from './disk.js';
+import { type Disk, errnoOf } from './disk.js';
 import { type Eventual, type Steps, settle } from './in-place.js';
 import { type Durability, decodeSidecar, encodeSidecar, type Layout, TOUCH_AGE_MS } from './layout.js';
+import type { OpenFile } from './open-file.js';
+import type { Usage } from './usage.js';
 
 /** Blobs remembered as synced, about 2 MB; past that all are forgotten, and synced anew when they are put again. */
 const SYNCED_BLOBS_MAX = 16_384;
@@ -55,7 +57,13 @@ export class Publisher {
   #drafts = 0;
 
   /** @param touchAgeMs see {@link TOUCH_AGE_MS} */
-  constructor(disk: Disk, layout: Layout, durability: Durability, touchAgeMs = TOUCH_AGE_MS) {
+  constructor(
+    disk: Disk,
+    layout: Layout,
+    durability: Durability,
+    readonly usage: Usage,
+    touchAgeMs = TOUCH_AGE_MS,
+  ) {
     this.#touchAgeMs = touchAgeMs;
     this.#disk = disk;
     this.#layout = layout;
@@ -79,7 +87,7 @@ export class Publisher {
 
   /** A new file of no name that anybody looks for. Whoever made it commits it, or discards it when anything fails. */
   *draft(): Steps<Draft> {
-    const path = `${this.#layout.tmp}/${this.#draftPrefix}-${(this.#drafts++).toString(36)}`;
+    const path = this.#nextDraft();
     let file: OpenFile;
     try {
       file = yield this.#disk.open(path, 'wx');
@@ -91,20 +99,35 @@ export class Publisher {
     return new Draft(this.#disk, file);
   }
 
+  /** A draft that shares the blocks of a file; `null` where the file system cannot. */
+  async cloned(from: string): Promise<Draft | null> {
+    const path = this.#nextDraft();
+    if (!(await this.#disk.clone(from, path))) return null;
+    return new Draft(this.#disk, await this.#disk.open(path, 'r+'));
+  }
+
+  #nextDraft(): string {
+    return `${this.#layout.tmp}/${this.#draftPrefix}-${(this.#drafts++).toString(36)}`;
+  }
+
   /** Stores bytes at hand, unless they are there. Others wait for large ones only a block at a time. */
   *put(id: ContentId, bytes: Uint8Array, contentType: string | null, signal?: AbortSignal): Steps<void> {
     signal?.throwIfAborted();
     if (yield* this.adopt(id, bytes.byteLength)) return;
-    const draft = yield* this.draft();
+    yield* this.usage.hold(bytes.byteLength);
+    let draft: Draft | null = null;
     try {
+      draft = yield* this.draft();
       for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
         signal?.throwIfAborted();
         yield draft.write(offset === 0 && bytes.byteLength <= BLOCK_BYTES ? bytes : blockAt(bytes, offset));
       }
       yield* this.commit(id, draft, contentType, signal);
     } catch (error) {
-      yield draft.discard();
+      if (draft !== null) yield draft.discard();
       throw error;
+    } finally {
+      this.usage.release(bytes.byteLength);
     }
   }
 
@@ -123,6 +146,7 @@ export class Publisher {
     const written: Stats | null = this.#durability === 'none' ? null : yield draft.stat();
     yield* this.#install(id, draft, sidecar, signal);
     this.#corrupt.delete(id);
+    yield* this.usage.add(draft.size);
     if (written === null) return;
     const blob: Stats | undefined = yield this.#disk.stat(this.#layout.blob(id));
     yield this.#syncNames(id);
@@ -171,8 +195,7 @@ export class Publisher {
     // Only a power cut empties a sidecar: what was synced here, or once looked at, may at most be gone.
     const isKnown = this.#syncedAtMs.get(id) === found.ctimeMs;
     if (!(yield* this.#hasSidecar(id, isKnown))) {
-      yield* this.#install(id, null, encodeSidecar(size, decodeSidecar(undefined, found)));
-      yield this.#syncNames(id);
+      yield* this.heal(id, found, undefined);
     }
     const isYoung = Date.now() - found.mtimeMs < this.#touchAgeMs;
     if (isKnown && isYoung) return true;
@@ -219,12 +242,19 @@ export class Publisher {
     return undefined;
   }
 
+  /** Writes a sidecar anew, from what is left of it and from its blob. */
+  *heal(id: ContentId, blob: Stats, text: string | undefined): Steps<void> {
+    yield* this.#install(id, null, encodeSidecar(blob.size, decodeSidecar(text, blob)));
+    yield this.#syncNames(id);
+  }
+
   /** Takes an object away, blob first. False when there was none. */
   *remove(id: ContentId): Steps<boolean> {
     const blob = this.#layout.blob(id);
-    let isRemoved: boolean = yield this.#disk.unlink(blob);
-    if (!isRemoved && (yield* this.restore(id))) isRemoved = yield this.#disk.unlink(blob);
+    const found = yield* this.find(id);
+    const isRemoved: boolean = found !== undefined && (yield this.#disk.unlink(blob));
     if (!isRemoved) return false;
+    yield* this.usage.remove(found?.size ?? 0);
     this.#corrupt.delete(id);
     yield this.#disk.unlink(this.#layout.sidecar(id));
     if (this.#durability === 'full') yield this.#folderSyncs.run(this.#layout.shard(id));
@@ -311,43 +341,43 @@ export class Publisher {
 /** A file under `tmp/`, being written. */
 export class Draft {
   readonly #disk: Disk;
-  readonly #file: OpenFile;
+  readonly file: OpenFile;
   /** Bytes written. */
   size = 0;
 
   constructor(disk: Disk, file: OpenFile) {
     this.#disk = disk;
-    this.#file = file;
+    this.file = file;
   }
 
   get path(): string {
-    return this.#file.path;
+    return this.file.path;
   }
 
   /** Appends. One call at a time. */
   write(bytes: Uint8Array): Eventual<void> {
     this.size += bytes.byteLength;
-    return this.#file.write(bytes);
+    return this.file.write(bytes);
   }
 
   stat(): Eventual<Stats> {
-    return this.#file.stat();
+    return this.file.stat();
   }
 
   /** Ends writing. After a failed sync the bytes may be lost though a second one succeeds: discard the draft. */
   finish(sync: boolean): Eventual<void> {
-    return sync ? this.#syncAndClose() : this.#file.close();
+    return sync ? this.#syncAndClose() : this.file.close();
   }
 
   async #syncAndClose(): Promise<void> {
-    await this.#file.sync();
-    await this.#file.close();
+    await this.file.sync();
+    await this.file.close();
   }
 
   /** Removes the draft, if it can be: one that stays behind is swept by a later open. Never fails. */
   async discard(): Promise<void> {
     try {
-      await this.#file.close();
+      await this.file.close();
       await this.#disk.unlink(this.path);
     } catch {
       // Whatever made the draft useless is being reported already.

@@ -3,8 +3,9 @@
  * left. The cost does not grow with the number of blobs.
  *
  * Durability belongs to the store: `store.json` has the highest level it was opened with, and a lower one is refused.
- * Two opens at the same moment may leave the lower of their levels there; each keeps its own until it is closed.
+ * Opens at the same moment write it one after the other. A store that is open already keeps the level it has.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import type { Disk } from './disk.js';
 import { settle } from './in-place.js';
@@ -32,20 +33,55 @@ export async function openRoot(
   durability: Durability,
 ): Promise<void> {
   await settle(disk.makeFolder(layout.tmp));
-  const text = await disk.readText(layout.manifest, MANIFEST_BYTES_MAX);
-  // No file: made just now, here or by another process, or written by the original system, which has none.
-  const level = text === undefined ? null : decodeManifest(layout.manifest, text);
+  const level = await levelOf(disk, layout);
   if (level !== null && rank(durability) < rank(level)) throw lowerError(layout, durability, level);
   if (level !== durability) {
-    await publisher.syncRoot();
     try {
-      await publisher.replaceFile(layout.manifest, encodeManifest(durability));
+      await underLock(disk, layout, () => raise(disk, layout, publisher, durability));
     } catch (error) {
       // A store that this user may only read can be read, whatever its level is.
-      if (text === undefined || !isCoreError(error) || error.code !== 'IO_DENIED') throw error;
+      const isThere = await disk.exists(layout.manifest);
+      if (!isThere || !isCoreError(error) || error.code !== 'IO_DENIED') throw error;
     }
   }
   await sweepDrafts(disk, layout);
+}
+
+/** The store's level; `null` where none is written: made just now, by an earlier version, or by the original system. */
+async function levelOf(disk: Disk, layout: Layout): Promise<Durability | null> {
+  const text = await disk.readText(layout.manifest, MANIFEST_BYTES_MAX);
+  return text === undefined ? null : decodeManifest(layout.manifest, text);
+}
+
+/** Writes the level, unless it is there by now. Alone among all opens: none may write a level lower than another has. */
+async function raise(disk: Disk, layout: Layout, publisher: Publisher, durability: Durability): Promise<void> {
+  const level = await levelOf(disk, layout);
+  if (level === durability) return;
+  if (level !== null && rank(durability) < rank(level)) throw lowerError(layout, durability, level);
+  await publisher.syncRoot();
+  await publisher.replaceFile(layout.manifest, encodeManifest(durability));
+  // What has no blob yet is counted from its first one on.
+  const names = await disk.names(layout.root);
+  if (!names.some((name) => /^([0-9a-f]{2}|usage)$/.test(name))) await publisher.usage.begin(0);
+}
+
+/** An open that has been writing the level for this long has crashed over it: it takes some 10 ms. */
+const LOCK_AGE_MAX_MS = 5_000;
+const LOCK_POLL_MS = 10;
+
+/** Runs `work` while no other open of this store does, in whichever process. */
+async function underLock(disk: Disk, layout: Layout, work: () => Promise<void>): Promise<void> {
+  const lock = `${layout.tmp}/opening`;
+  while (!(await disk.claimFolder(lock))) {
+    const held = await disk.stat(lock);
+    if (held !== undefined && Date.now() - held.mtimeMs > LOCK_AGE_MAX_MS) await disk.removeFolder(lock);
+    else await sleep(LOCK_POLL_MS);
+  }
+  try {
+    await work();
+  } finally {
+    await disk.removeFolder(lock);
+  }
 }
 
 function rank(level: Durability): number {

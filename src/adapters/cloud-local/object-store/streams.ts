@@ -6,8 +6,10 @@ import type { ReadableStreamDefaultController, UnderlyingSource } from 'node:str
 import type { FatalError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
 import type { Blake3Hasher } from './blake3.js';
-import type { OpenFile } from './disk.js';
-import { BLOCK_BYTES, type Draft } from './publish.js';
+import { settle } from './in-place.js';
+import type { OpenFile } from './open-file.js';
+import { BLOCK_BYTES, type Draft, type Publisher } from './publish.js';
+import type { Usage } from './usage.js';
 
 /** A stream's first buffer, grown fourfold when full. With 1 MiB at once a stream of 4 KiB took 210 µs, now 65. */
 const FIRST_BYTES = 65_536;
@@ -45,16 +47,19 @@ export async function* blocksOf(source: AsyncIterable<Uint8Array>): AsyncGenerat
 export class Upload {
   readonly draft: Draft;
   readonly #hasher: Blake3Hasher;
+  readonly #usage: Usage;
   #writing: Promise<void> = Promise.resolve();
+  #heldBytes = 0;
 
-  private constructor(hasher: Blake3Hasher, draft: Draft) {
+  private constructor(hasher: Blake3Hasher, draft: Draft, usage: Usage) {
     this.#hasher = hasher;
+    this.#usage = usage;
     this.draft = draft;
   }
 
   /** Resolves once `first` is written: its buffer is the next to be filled. Discards the draft when that fails. */
-  static async start(hasher: Blake3Hasher, draft: Draft, first: Uint8Array): Promise<Upload> {
-    const upload = new Upload(hasher, draft);
+  static async start(hasher: Blake3Hasher, publisher: Publisher, first: Uint8Array): Promise<Upload> {
+    const upload = new Upload(hasher, await settle(publisher.draft()), publisher.usage);
     try {
       await upload.add(first);
       await upload.#writing;
@@ -67,6 +72,8 @@ export class Upload {
 
   /** Hashes a block while the one before it is written, then begins to write it: it must stay until the next call. */
   async add(block: Uint8Array): Promise<void> {
+    await settle(this.#usage.hold(block.byteLength));
+    this.#heldBytes += block.byteLength;
     this.#hasher.update(block);
     await this.#writing;
     this.#writing = Promise.resolve(this.draft.write(block));
@@ -80,7 +87,14 @@ export class Upload {
     return this.#hasher.id();
   }
 
+  /** Gives back the room that was kept for it: the blob is counted by now, or there is none. */
+  release(): void {
+    this.#usage.release(this.#heldBytes);
+    this.#heldBytes = 0;
+  }
+
   async discard(): Promise<void> {
+    this.release();
     await this.#writing.catch(ignore);
     await this.draft.discard();
   }
