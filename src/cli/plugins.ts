@@ -6,6 +6,7 @@ import { columns } from './columns.js';
 import { withHost } from './host.js';
 import type { Cli } from './io.js';
 import { colorsFor, writeJson, writeLine } from './output.js';
+import { defineNew } from './scaffold/command.js';
 import { printable } from './tour/paths.js';
 
 export function define(command: Command, cli: Cli): void {
@@ -17,6 +18,7 @@ export function define(command: Command, cli: Cli): void {
         'one that is meant where no name is given. Optional plugins that are not there are told on stderr.',
     )
     .action(() => list(cli));
+  defineNew(command, cli);
   for (const help of [listing, command.helpCommand(false)])
     examples(help, 'rollout-cloud plugins list', 'rollout-cloud plugins list --json');
 }
