@@ -28,13 +28,13 @@ export function precompile(src, manifests) {
 }
 
 /** The text of a module. */
-function validators({ AJV_OPTIONS, CONFIG_SCHEMA, MANIFEST_SCHEMA, adapterSchema }, manifests) {
+function validators({ AJV_OPTIONS, CONFIG_SCHEMA, MANIFEST_SCHEMA, PROFILES_SCHEMA, adapterSchema }, manifests) {
   const contributed = manifests.flatMap((file) => {
-    const { adapters, middleware = [] } = JSON.parse(readFileSync(file, 'utf8')).contributes;
+    const { adapters = [], middleware = [] } = JSON.parse(readFileSync(file, 'utf8')).contributes;
     return [...adapters, ...middleware];
   });
   const configs = new Map(contributed.map(({ config }) => [JSON.stringify(config), adapterSchema(config)]));
-  const schemas = [CONFIG_SCHEMA, MANIFEST_SCHEMA, ...configs.values()];
+  const schemas = [CONFIG_SCHEMA, PROFILES_SCHEMA, MANIFEST_SCHEMA, ...configs.values()];
   const ajv = new Ajv({ ...AJV_OPTIONS, code: { source: true, esm: true } });
   const names = schemas.map((_schema, i) => `validator${i}`);
   names.forEach((name, i) => void ajv.addSchema(schemas[i], name));

@@ -19,7 +19,7 @@ const ONLY_IN: Readonly<Record<string, string>> = {
   inversify: 'registry/container.ts',
   'reflect-metadata/lite': 'registry/container.ts',
   ajv: 'registry/schema.ts',
-  'jsonc-parser': 'registry/config.ts',
+  'jsonc-parser': 'registry/document.ts',
 };
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));

@@ -37,7 +37,9 @@ export async function withHost<T>(
 function optionsOf(cli: Cli, set: Readonly<Record<string, unknown>>): HostOptions {
   const paths = Object.keys(set);
   const kept = Object.entries(cli.set).filter(([key]) => !paths.some((path) => `${key}.`.startsWith(`${path}.`)));
-  return { ...cli.hostOptions, config: cli.config, set: { ...Object.fromEntries(kept), ...set } };
+  const { config, profile, env } = cli;
+  const all = { ...Object.fromEntries(kept), ...set };
+  return { ...cli.hostOptions, config, ...(profile !== undefined && { profile }), set: all, env };
 }
 
 /**
@@ -50,7 +52,9 @@ export function withQueues(
   copies: ReadonlyMap<string, BindingInfo>,
 ): Record<string, unknown> {
   const queues = plan.filter(({ capability }) => capability === 'Queue');
-  const instances = Object.fromEntries(queues.map(({ name, adapter, config }) => [name, { adapter, config }]));
+  // What is bound, stays as it is written; what is served without a binding, would not be beside one.
+  const unbound = queues.filter(({ place }) => place === null);
+  const instances = Object.fromEntries(unbound.map(({ name, adapter, config }) => [name, { adapter, config }]));
   for (const [name, { adapter, config }] of copies) instances[name] = { adapter, config: { ...config, name } };
   const standard = queues.find(({ isDefault }) => isDefault);
   return { 'bindings.Queue': { ...(standard && { default: standard.name }), instances } };

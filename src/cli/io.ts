@@ -31,6 +31,8 @@ export interface Io {
 export interface Cli extends Io {
   /** Path of the configuration file, absolute. */
   readonly config: string;
+  /** Which of its profiles is put on top. */
+  readonly profile: string | undefined;
   /** From `--set`, parsed. */
   readonly set: Readonly<Record<string, unknown>>;
   /** Print one JSON document on stdout instead of text. */

@@ -121,13 +121,13 @@ function asksForJson(args: readonly string[]): boolean {
 function globalOptions(): Option[] {
   return [
     new Option('--config <file>', 'the configuration file').default(CONFIG_FILE),
+    new Option('--profile <name>', 'the profile of the configuration to put on top'),
     new Option(
       '--set <path=value>',
       'put one value on top of the configuration, e.g. bindings.Queue.adapter=x',
     ).argParser(setting),
     new Option('--json', 'print one JSON document instead of text'),
     new Option('--verbose', 'print debug messages, and stacks of errors'),
-    new Option('--profile <name>').hideHelp(),
   ];
 }
 
@@ -225,6 +225,7 @@ function makeCli(io: Io): Cli {
   return {
     ...io,
     config: resolve(io.cwd, CONFIG_FILE),
+    profile: undefined,
     set: {},
     json: false,
     verbose: false,
@@ -234,12 +235,7 @@ function makeCli(io: Io): Cli {
 }
 
 function take(cli: Cli, { config, set = {}, json = false, verbose = false, profile }: GlobalOptions): void {
-  Object.assign(cli, { config: resolve(cli.cwd, config), set, json, verbose });
-  if (profile !== undefined) {
-    throw new UsageError(
-      '--profile is not supported yet; keep the values in a file of their own and name it with --config',
-    );
-  }
+  Object.assign(cli, { config: resolve(cli.cwd, config), profile, set, json, verbose });
 }
 
 /** Commander has printed its own errors, and what --help and --version ask for. */

@@ -14,6 +14,8 @@ export interface ActivationHost {
   readonly clock: Clock;
   /** Imports the plugin if that has not happened, and gives the adapter's factory. */
   factory(planned: PlannedInstance, by: Waiter): Promise<AdapterFactory>;
+  /** The configuration with the text of its secrets, whose stores are activated first. */
+  settings(planned: PlannedInstance, by: Waiter): Promise<Record<string, unknown>>;
   /** The context's ways to other instances. */
   links(planned: PlannedInstance, by: Waiter): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
   /**
@@ -65,7 +67,7 @@ export async function activate(
   const context: PluginContext = {
     id: planned.adapter.manifest.id,
     name: planned.name,
-    config: structuredClone(planned.config),
+    config: await host.settings(planned, by),
     signal,
     logger: host.logger,
     clock: host.clock,

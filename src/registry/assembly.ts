@@ -5,13 +5,16 @@
  */
 import type { Clock } from '../contracts/clock.js';
 import type { AdapterFactory, MiddlewareFactory } from '../contracts/plugin.js';
+import type { Discovery, PluginInfo } from './discovery.js';
 import { failure } from './ending.js';
 import { Instance, type InstanceHost, type RetryPolicy } from './instance.js';
 import { type LinkedHost, linksOf } from './links.js';
 import { type LoadingHost, PluginRun } from './loading.js';
-import type { Discovery, MissingPlugin, Plugin } from './manifest.js';
+import type { Plugin } from './manifest.js';
 import type { Plan, PlannedInstance, PlannedMiddleware } from './plan.js';
 import type { Changes } from './reconfiguring.js';
+import type { JsonSchema } from './schemas.js';
+import { type PlannedSecret, reveal } from './secrets.js';
 import type { Waiter } from './waits.js';
 import { wrapInstance } from './wrapping.js';
 
@@ -19,12 +22,21 @@ import { wrapInstance } from './wrapping.js';
 export interface Outline {
   readonly plan: Plan;
   readonly plugins: readonly Plugin[];
-  readonly missing: readonly MissingPlugin[];
+  /** Those that are listed or were found and are not ready, and why. */
+  readonly missing: readonly PluginInfo[];
   readonly warnings: readonly string[];
 }
 
-export function outlineOf(plan: Plan, { plugins, wrappers, missing, warnings }: Discovery): Outline {
-  return { plan, plugins: [...plugins, ...wrappers], missing, warnings: [...warnings, ...plan.warnings] };
+export function outlineOf(plan: Plan, { plugins, wrappers, infos, warnings }: Discovery): Outline {
+  const missing = infos.filter(({ state }) => state !== 'ready' && state !== 'discovered');
+  // Of built-in plugins that are not listed, those whose middleware is put round anything.
+  const used = new Set([...plan.instances.values()].flatMap((each) => each.middleware.map(({ plugin }) => plugin)));
+  return {
+    plan,
+    plugins: [...plugins, ...wrappers.filter((plugin) => used.has(plugin))],
+    missing,
+    warnings: [...warnings, ...plan.warnings],
+  };
 }
 
 /** What an assembly needs of its host. */
@@ -55,9 +67,12 @@ export class Assembly {
     const forInstances: InstanceHost = {
       ...host,
       factory: (planned, by) => host.factory(planned, () => this.#factory(planned, by)),
+      settings: (planned, by) => this.#settings(planned, by),
       links: (from, by) => linksOf(from, from.requires, outline.plan, this.instances, by, host),
       wrap: (instance, planned, context, by) =>
         wrapInstance(instance, planned, context, {
+          settings: ({ manifest, config, secrets }) =>
+            this.#reveal(`${planned.key}, middleware ${manifest.id}`, config, secrets, manifest.config, by),
           factory: (layer) => this.#middleware(layer, by),
           links: ({ requires }) => linksOf(planned, requires, outline.plan, this.instances, by, host),
         }),
@@ -83,6 +98,23 @@ export class Assembly {
 
   #dependencies({ manifest: { dependsOn = [], optionalDependsOn = [] } }: Plugin): PluginRun[] {
     return [...dependsOn, ...optionalDependsOn].flatMap((text) => this.runs.get(text.replace(/@.*$/, '')) ?? []);
+  }
+
+  #settings({ key, config, secrets, adapter }: PlannedInstance, by: Waiter): Promise<Record<string, unknown>> {
+    return this.#reveal(key, config, secrets, adapter.manifest.config, by);
+  }
+
+  #reveal(
+    who: string,
+    config: Readonly<Record<string, unknown>>,
+    secrets: readonly PlannedSecret[],
+    schema: JsonSchema | undefined,
+    by: Waiter,
+  ): Promise<Record<string, unknown>> {
+    return reveal(who, config, secrets, schema, (store) => {
+      by.given.add(store);
+      return (this.instances.get(store) as Instance).acquire(by);
+    });
   }
 
   async #factory({ adapter: { plugin, manifest } }: PlannedInstance, by: Waiter): Promise<AdapterFactory> {

@@ -1,15 +1,40 @@
 /**
- * The configuration: plugins.json, or an object of the same shape, with single values set on top; every value knows
- * where it came from. Nothing here knows of plugins.
+ * The configuration: layers of plain data, each put on top of those below, in which every value knows where it came from.
+ * Nothing here knows of plugins. Low to high:
+ *
+ * 1. `plugins.json`, or an object of the same shape in its place
+ * 2. `profiles.<name>` of it, for the profile that is asked for
+ * 3. `plugins.local.json` beside it, which one machine has and nobody commits; its profile of that name goes with 2.
+ * 4. environment variables `ROLLOUT_CLOUD__bindings__Queue__adapter`
+ * 5. `set`, single values by their path: `--set` of the command line
+ * 6. objects that `config` lists after the file
+ *
+ * What an object in the place of the file says, the surroundings do not change: 3 and 4 are of files alone.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import jsonc, { type Node } from 'jsonc-parser';
+import * as check from '../contracts/arguments.js';
 import { show } from '../contracts/ids.js';
-import { type Place, type Problem, type ProblemCode, problemsError } from './problems.js';
+import {
+  type ConfigPath,
+  DEPTH_MAX,
+  exactlyAt,
+  fromValue,
+  type Layer,
+  type ParsedDocument,
+  parseDocument,
+  placeIn,
+  readText,
+  toValue,
+  type Written,
+} from './document.js';
+import { interpolate, putOnTop, settings } from './layers.js';
+import { type Place, type Problem, problemsError, suggest } from './problems.js';
 import { type SchemaFault, validate } from './schema.js';
-import { CONFIG_SCHEMA } from './schemas.js';
+import { CONFIG_SCHEMA, PROFILES_SCHEMA } from './schemas.js';
+
+export type { ConfigPath } from './document.js';
 
 /** What plugins.json holds. */
 export interface HostConfig {
@@ -17,8 +42,15 @@ export interface HostConfig {
   readonly version?: 1;
   /** What loads: ids of built-in plugins, package names, or folders. Default `["rollout.cloud-local"]`. */
   readonly plugins?: readonly (string | PluginEntry)[];
+  /**
+   * Where plugins are found without being listed: `folder` is `./plugins/*`, `dependency` those of the package. Default
+   * `["folder"]`.
+   */
+  readonly discover?: readonly ('folder' | 'dependency')[];
   /** Who serves what, by capability name. */
   readonly bindings?: Readonly<Record<string, BindingEntry | InstancesEntry>>;
+  /** What is put on top of the rest where a profile is asked for, by its name. `null` deletes what stands below it. */
+  readonly profiles?: Readonly<Record<string, object>>;
 }
 
 export interface PluginEntry {
@@ -28,6 +60,8 @@ export interface PluginEntry {
   readonly optional?: boolean;
   /** Default true. */
   readonly enabled?: boolean;
+  /** Take the place of the built-in plugin that has the same id. Default false. */
+  readonly replace?: boolean;
 }
 
 /** Something by its id, with a configuration of its own. */
@@ -60,248 +94,272 @@ export interface InstancesEntry {
   readonly instances: Readonly<Record<string, BindingEntry>>;
 }
 
-export type ConfigPath = readonly (string | number)[];
-
-/** A configuration that has the right shape. */
+/** A configuration whose parts have the right shape, but for those that are named as broken. */
 export interface LoadedConfig {
   readonly value: HostConfig;
+  /** The configuration file; `null` for an object. */
+  readonly file: string | null;
   /** Relative paths in the configuration are relative to this folder. */
   readonly folder: string;
+  /** The environment that it was read in, and that plugins are planned for. */
+  readonly env: Environment;
+  /** What is wrong with its shape. The rest can be planned all the same, to tell of everything at once. */
+  readonly problems: readonly Problem[];
+  /** Whether the value at `path`, or a part of it, is at fault and is to be left alone. */
+  isBroken(path: ConfigPath): boolean;
   /** Where the value at `path` stands, or its nearest ancestor that is written down; `key` for the key before it. */
   place(path: ConfigPath, what?: 'key' | 'value'): Place;
+  /** Where the value at `path` came from, where it is written down. */
+  origin(path: ConfigPath): ValueOrigin | null;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where a value came from, as plain data. */
+export interface ValueOrigin {
+  readonly layer: Layer | 'default';
+  /** `null` for a default of a schema. */
+  readonly place: Place | null;
+  /** Environment variables that are part of the value. */
+  readonly variables: readonly string[];
 }
 
 export interface ConfigSources {
-  /** A path, or an object. Default `./plugins.json`. */
-  readonly config?: string | URL | HostConfig;
-  /** Values to put on top, by dotted path, e.g. `{ 'bindings.Queue.adapter': 'local.in-mem' }`. `null` deletes. */
+  /** A path, or an object. Default `./plugins.json`. Of a list, what follows the first is put on top of everything. */
+  readonly config?: ConfigSource | readonly [ConfigSource, ...HostConfig[]];
+  /** Which of the configuration's `profiles` to put on top. Default none. */
+  readonly profile?: string;
+  /**
+   * Values to put on top, by dotted path, e.g. `{ 'bindings.Queue.adapter': 'local.in-mem' }`. Objects merge, `null`
+   * deletes; a dot in a name is written `\\.`.
+   */
   readonly set?: Readonly<Record<string, unknown>>;
+  /** Default `process.env`. */
+  readonly env?: Environment;
 }
 
-/** Names that plugins.json or its surroundings may use one day. Until then they are refused, never ignored. */
-const LATER = new Map([
-  ['profiles', 'profiles'],
-  ['replace', '"replace" of a plugin'],
-]);
+type ConfigSource = string | URL | HostConfig;
 
 const ENVIRONMENT_PREFIX = 'ROLLOUT_CLOUD__';
 
+/** @throws FatalError SchemaViolation: one of the wrong type */
+function checkSources({ config, profile, set, env }: ConfigSources): void {
+  for (const [index, source] of (Array.isArray(config) ? config : [config]).entries()) {
+    if (source instanceof URL && source.protocol !== 'file:') {
+      throw check.invalid('options.config', 'a file', source.href);
+    }
+    const types = index > 0 ? ['object'] : ['undefined', 'string', 'object'];
+    if (source === null || Array.isArray(source) || !types.includes(typeof source)) {
+      throw check.invalid('options.config', index > 0 ? 'followed by objects' : 'a path or an object', source);
+    }
+  }
+  if (profile !== undefined) check.text('options.profile', profile, 1, 256);
+  if (set !== undefined) check.options('options.set', set);
+  if (env !== undefined) check.options('options.env', env);
+}
+
 /**
- * Reads and checks the configuration.
- * @throws FatalError ConfigInvalid with every problem found in it
+ * Reads the layers and puts them together.
+ * @throws FatalError SchemaViolation: a source of the wrong type. FatalError ConfigInvalid when a layer cannot be read, or the whole has not even the shape of a configuration
  */
-export function loadConfig({ config = './plugins.json', set = {} }: ConfigSources): LoadedConfig {
-  const base =
-    typeof config === 'string' || config instanceof URL
-      ? readDocument(resolve(config instanceof URL ? fileURLToPath(config) : config))
-      : objectDocument(config);
-  const document = setValues(base, set);
+export function loadConfig(sources: ConfigSources): LoadedConfig {
+  checkSources(sources);
+  const { config = './plugins.json', profile, set = {}, env = process.env } = sources;
+  const [source, ...overlays] = (Array.isArray(config) ? config : [config]) as [ConfigSource, ...HostConfig[]];
+  const file =
+    typeof source === 'string' || source instanceof URL
+      ? resolve(source instanceof URL ? fileURLToPath(source) : source)
+      : null;
+  const base = file === null ? objectDocument(source, 'file', 'config') : fileDocument(file, 'file');
+  const local = file === null ? null : localDocument(file);
+  const problems = [...base.problems, ...(local?.problems ?? [])];
+  const places = { problems, broken: new Broken() };
 
-  const problems = [
-    ...base.problems,
-    ...refusedSurroundings(base.file),
-    ...refusedValues(document, document.value, []),
+  const ground = [base.root, ...(local === null ? [] : [local.root])];
+  const tops = [
+    ...profileLayers(profile, ground, problems),
+    ...ground.slice(1).map((layer) => without(layer, 'profiles')),
+    ...(file === null ? [] : settings(environmentSettings(env, problems))),
+    ...settings(optionSettings(set, problems)),
+    ...overlays.map((overlay, i) => objectDocument(overlay, 'options', `config.${i + 1}`).root),
   ];
-  const faults = validate(CONFIG_SCHEMA, document.value);
-  problems.push(...faults.filter(isNews(problems, document)).map((fault) => shapeProblem(fault, document)));
-  if (problems.length > 0) throw problemsError(problems);
-  return { value: document.value as HostConfig, folder: document.folder, place: document.place };
+  const merged = tops.reduce(putOnTop, without(base.root, 'profiles'));
+  const stray = merged.fields?.get('profiles');
+  if (stray !== undefined) {
+    const message = 'profiles: profiles stand in the configuration file; here, set the value itself';
+    problems.push({ code: 'RC1003', place: stray.origin.place(), message });
+  }
+  const root = interpolate(merged, env, ({ path, place, message }) => {
+    problems.push({ code: 'RC1103', place, message });
+    places.broken.add(path);
+  });
+  const value = toValue(root);
+  // Profiles that nobody asked for are checked, too: a slip shows now, not on the day they are needed.
+  addFaults(places, root, validate(CONFIG_SCHEMA, value));
+  for (const layer of ground) {
+    const profiles = layer.fields?.get('profiles');
+    if (profiles === undefined) continue;
+    const holder: Written = { ...layer, fields: new Map([['profiles', profiles]]) };
+    addFaults(places, holder, validate(PROFILES_SCHEMA, toValue(holder)));
+  }
+  if (places.broken.isHopeless()) throw problemsError(problems);
+  return {
+    value: value as HostConfig,
+    file,
+    folder: file === null ? process.cwd() : dirname(file),
+    env,
+    problems,
+    isBroken: (path) => places.broken.has(path),
+    place: (path, what) => placeIn(root, path, what),
+    origin: (path) => originIn(root, path),
+  };
 }
 
-interface Document extends Omit<LoadedConfig, 'value'> {
-  readonly value: unknown;
-  readonly file: string | null;
-  readonly problems: Problem[];
+/** Paths that are at fault. */
+class Broken {
+  readonly #paths = new Set<string>();
+  readonly #above = new Set<string>();
+
+  add(path: ConfigPath): void {
+    this.#paths.add(path.join('\0'));
+    for (let length = 0; length < path.length; length++) this.#above.add(path.slice(0, length).join('\0'));
+  }
+
+  /** Whether the value at `path`, a part of it, or what it is a part of is at fault. */
+  has(path: ConfigPath): boolean {
+    const steps = path.map((_step, i) => path.slice(0, i + 1).join('\0'));
+    return steps.some((step) => this.#paths.has(step)) || this.#above.has(path.join('\0'));
+  }
+
+  /** Whether nothing can be made of the rest. */
+  isHopeless(): boolean {
+    return ['', 'plugins', 'bindings'].some((path) => this.#paths.has(path));
+  }
 }
 
-function readDocument(file: string): Document {
-  const shown = relative(process.cwd(), file).startsWith('..') ? file : relative(process.cwd(), file) || file;
-  const failed = (code: ProblemCode, place: Place, message: string) => problemsError([{ code, place, message }]);
+/** Adds what is not told of at the same place already. */
+function addFaults(
+  { problems, broken }: { problems: Problem[]; broken: Broken },
+  root: Written,
+  faults: readonly SchemaFault[],
+): void {
+  const told = new Set(problems.map(({ place }) => JSON.stringify(place)));
+  for (const { path, unknownKey, message } of faults) {
+    const place = unknownKey === null ? placeIn(root, path) : placeIn(root, [...path, unknownKey], 'key');
+    // A key that is not known leaves the rest as it is.
+    if (unknownKey === null) broken.add(path);
+    if (!told.has(JSON.stringify(place)))
+      problems.push({ code: unknownKey === null ? 'RC1004' : 'RC1003', place, message });
+  }
+}
+
+function fileDocument(file: string, layer: Layer): ParsedDocument {
+  const fromHere = relative(process.cwd(), file);
+  const shown = fromHere.startsWith('..') ? file : fromHere || file;
   let text: string;
   try {
-    text = readFileSync(file, 'utf8').replace(/^\uFEFF/, '');
+    text = readText(file);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const found = code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${code})`;
-    throw failed('RC1001', { source: shown }, `${found}; create it, or name another configuration file`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const found = code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${code ?? message})`;
+    const what = `${found}; create it, or name another configuration file`;
+    throw problemsError([{ code: 'RC1001', place: { source: shown }, message: what }]);
   }
-
-  const lineStarts = [0, ...[...text.matchAll(/\n/g)].map(({ index }) => index + 1)];
-  const placeAt = (offset: number): Place => {
-    const line = lineStarts.findLastIndex((start) => start <= offset);
-    return { source: shown, line: line + 1, column: offset - (lineStarts[line] ?? 0) + 1 };
-  };
-  const errors: jsonc.ParseError[] = [];
-  const root = jsonc.parseTree(text, errors, { allowTrailingComma: true });
-  const [error] = errors;
-  if (text.trim() === '') throw failed('RC1002', placeAt(0), 'the file is empty; write at least { "bindings": {} }');
-  if (error !== undefined || root === undefined) {
-    const what = error === undefined ? 'no value' : jsonc.printParseErrorCode(error.error);
-    throw failed('RC1002', placeAt(error?.offset ?? 0), `this is not JSON (comments are allowed): ${what}`);
-  }
-  return {
-    value: toValue(root),
-    folder: dirname(file),
-    file,
-    problems: doubleKeys(root).map((key) => ({
-      code: 'RC1003',
-      place: placeAt(key.offset),
-      message: `the key ${show(key.value)} stands here for the second time; keep one`,
-    })),
-    place: (path, what = 'value') => {
-      const node = nodeAt(root, path);
-      return placeAt(what === 'key' && node.parent?.type === 'property' ? node.parent.offset : node.offset);
-    },
-  };
+  return parseDocument(text, shown, layer);
 }
 
-function objectDocument(given: HostConfig): Document {
-  let value: unknown;
+/** `plugins.local.json` beside `plugins.json`, where there is one. */
+function localDocument(file: string): ParsedDocument | null {
+  const extension = extname(file);
+  const local = join(dirname(file), `${basename(file, extension)}.local${extension}`);
+  if (!existsSync(local)) return null;
+  const document = fileDocument(local, 'local');
+  if (document.root.fields !== undefined) return document;
+  const message = 'the whole value must be of type object';
+  throw problemsError([{ code: 'RC1004', place: document.root.origin.place(), message }]);
+}
+
+function objectDocument(given: unknown, layer: Layer, name: string): ParsedDocument {
   try {
-    value = structuredClone(given);
+    const root = fromValue(structuredClone(given), layer, (path) => ({ source: [name, ...path].join('.') }));
+    return { root, problems: [] };
   } catch (cause) {
     const message = `the configuration has to be plain data: ${(cause as Error).message}`;
-    throw problemsError([{ code: 'RC1004', place: { source: 'config' }, message }]);
+    throw problemsError([{ code: 'RC1004', place: { source: name }, message }]);
   }
-  return {
-    value,
-    folder: process.cwd(),
-    file: null,
-    problems: [],
-    place: (path) => ({ source: ['config', ...path].join('.') }),
-  };
 }
 
-/** Puts single values on top of a document. Their place is their own name. */
-function setValues(document: Document, set: Readonly<Record<string, unknown>>): Document {
-  const { value } = document;
-  // Anything else is refused as a whole.
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return document;
-  const before = structuredClone(value);
-  for (const [dotted, setTo] of Object.entries(set)) {
-    const path = dotted.split('.');
-    const last = path.pop() as string;
-    let at = value as Record<string, unknown>;
-    for (const step of path) {
-      const own = Object.hasOwn(at, step) ? at[step] : null;
-      if (typeof own !== 'object' || own === null) at[step] = Object.create(null);
-      at = at[step] as Record<string, unknown>;
-    }
-    if (setTo === null) delete at[last];
-    else at[last] = structuredClone(setTo);
+/** What the profile puts on top, of the file and of the local one. */
+function profileLayers(profile: string | undefined, layers: readonly Written[], problems: Problem[]): Written[] {
+  if (profile === undefined) return [];
+  const all = layers.flatMap((layer) => layer.fields?.get('profiles') ?? []);
+  const chosen = all.flatMap((profiles) => profiles.fields?.get(profile) ?? []);
+  if (chosen.length === 0) {
+    const known = suggest(profile, [...new Set(all.flatMap(({ fields }) => [...(fields?.keys() ?? [])]))]);
+    const place = all[0]?.keyPlace?.() ?? layers[0]?.origin.place() ?? null;
+    const message = `there is no profile ${show(profile)}.${known || ' The configuration has no profiles.'}`;
+    throw problemsError([...problems, { code: 'RC1006', place, message }]);
   }
-  const dotted = Object.keys(set);
-  return {
-    ...document,
-    place: (path, what) => {
-      const wanted = path.join('.');
-      // What a value was set into, the file has a place for, unless it came to be by that.
-      const own =
-        dotted.find((key) => wanted === key || wanted.startsWith(`${key}.`)) ??
-        (isThere(before, path) ? undefined : dotted.find((key) => key.startsWith(`${wanted}.`)));
-      return own === undefined ? document.place(path, what) : { source: `set ${own}` };
-    },
-  };
+  // What is no object is refused where all profiles are checked.
+  return chosen.filter(({ fields }) => fields !== undefined);
 }
 
-function isThere(value: unknown, path: ConfigPath): boolean {
-  const [step, ...rest] = path;
-  if (step === undefined) return true;
-  return typeof value === 'object' && value !== null && Object.hasOwn(value, step)
-    ? isThere((value as Record<string | number, unknown>)[step], rest)
-    : false;
-}
+type Setting = readonly [path: readonly string[], value: Written];
 
-function refusedSurroundings(file: string | null): Problem[] {
-  const problems: Problem[] = [];
-  if (file !== null) {
-    const local = join(dirname(file), 'plugins.local.json');
-    if (existsSync(local)) problems.push(later(null, `the file ${local}`));
-  }
-  for (const name of Object.keys(process.env)) {
-    if (name.startsWith(ENVIRONMENT_PREFIX)) problems.push(later(null, `the environment variable ${name}`));
-  }
-  return problems;
-}
-
-/** Finds, at any depth, what is written for a later version. */
-function refusedValues(document: Document, value: unknown, path: ConfigPath): Problem[] {
-  if (typeof value === 'string') {
-    return value.includes('${env:') ? [later(document.place(path), '${env:…}')] : [];
-  }
-  if (typeof value !== 'object' || value === null) return [];
-  // A list of adapters is one of preference.
-  if (Array.isArray(value) && path[0] === 'bindings' && path.at(-1) === 'adapter') {
-    return [later(document.place(path), 'a list of adapters')];
-  }
-  if ('$secret' in value) return [later(document.place(path), '{ "$secret": … }')];
-  return Object.entries(value).flatMap(([key, child]) => {
-    const childPath = [...path, Array.isArray(value) ? Number(key) : key];
-    const name = isShape(childPath) ? LATER.get(key) : undefined;
-    return name === undefined
-      ? refusedValues(document, child, childPath)
-      : [later(document.place(childPath, 'key'), name)];
+function environmentSettings(env: Environment, problems: Problem[]): Setting[] {
+  const names = Object.keys(env).filter((name) => name.startsWith(ENVIRONMENT_PREFIX) && env[name] !== undefined);
+  return names.sort().flatMap((name) => {
+    const path = name.slice(ENVIRONMENT_PREFIX.length).split('__');
+    return setting(path, parseSetting(env[name] ?? ''), 'environment', `env ${name}`, problems);
   });
 }
 
-/** Whether a key belongs to the shape of plugins.json, not to an adapter's own configuration. */
-function isShape(path: ConfigPath): boolean {
-  if (path[0] !== 'bindings') return path.length === 1 || path[0] === 'plugins';
-  // What stands right under `instances` is a name.
-  return !path.slice(0, -1).includes('config') && path.length > 2 && path.at(-2) !== 'instances';
-}
-
-function later(place: Place | null, what: string): Problem {
-  return { code: 'RC1005', place, message: `${what}: not supported by this version; remove it` };
-}
-
-/** A value refused by name is not refused a second time for its shape. */
-function isNews(problems: readonly Problem[], document: Document): (fault: SchemaFault) => boolean {
-  const told = new Set(problems.map(({ place }) => JSON.stringify(place)));
-  return ({ path, unknownKey }) =>
-    !told.has(JSON.stringify(document.place(path))) &&
-    (unknownKey === null || !told.has(JSON.stringify(document.place([...path, unknownKey], 'key'))));
-}
-
-function shapeProblem({ path, unknownKey, message }: SchemaFault, document: Document): Problem {
-  return unknownKey === null
-    ? { code: 'RC1004', place: document.place(path), message }
-    : { code: 'RC1003', place: document.place([...path, unknownKey], 'key'), message };
-}
-
-/** Plain data without prototypes, so that a key like `__proto__` is a key. */
-function toValue(node: Node): unknown {
-  if (node.type === 'array') return (node.children ?? []).map(toValue);
-  if (node.type !== 'object') return node.value;
-  const object = Object.create(null);
-  for (const [key, value] of properties(node))
-    if (key !== undefined && value !== undefined) object[key.value] = toValue(value);
-  return object;
-}
-
-function doubleKeys(node: Node): Node[] {
-  const seen = new Set<unknown>();
-  return (node.children ?? []).flatMap((child) => {
-    if (node.type !== 'object') return doubleKeys(child);
-    const [key, value] = child.children ?? [];
-    const double = key !== undefined && seen.size === seen.add(key.value).size ? [key] : [];
-    return [...double, ...(value === undefined ? [] : doubleKeys(value))];
+function optionSettings(set: Readonly<Record<string, unknown>>, problems: Problem[]): Setting[] {
+  return Object.entries(set).flatMap(([dotted, value]) => {
+    const path = dotted.split(/(?<!\\)\./).map((step) => step.replaceAll('\\.', '.'));
+    return setting(path, value, 'set', `set ${dotted}`, problems);
   });
 }
 
-function nodeAt(root: Node, path: ConfigPath): Node {
-  let node = root;
-  for (const step of path) {
-    const next: Node | undefined =
-      node.type === 'array'
-        ? node.children?.[Number(step)]
-        : properties(node).find(([key]) => key?.value === String(step))?.[1];
-    if (next === undefined) break;
-    node = next;
+/** What somebody set as text: JSON where it parses as such, else the text itself. */
+export function parseSetting(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
   }
-  return node;
 }
 
-function properties(node: Node): (readonly [Node | undefined, Node | undefined])[] {
-  return (node.children ?? []).map(({ children }) => [children?.[0], children?.[1]] as const);
+function setting(
+  path: readonly string[],
+  value: unknown,
+  layer: Layer,
+  source: string,
+  problems: Problem[],
+): Setting[] {
+  if (path.includes('')) {
+    const message = 'a step of the path is empty; write it as bindings, Queue, adapter, one after the other';
+    problems.push({ code: 'RC1003', place: { source }, message });
+    return [];
+  }
+  try {
+    if (path.length > DEPTH_MAX) throw new RangeError(`it is nested deeper than ${DEPTH_MAX} levels`);
+    return [[path, fromValue(structuredClone(value), layer, () => ({ source }))]];
+  } catch (cause) {
+    const message = `the value has to be plain data: ${(cause as Error).message}`;
+    problems.push({ code: 'RC1004', place: { source }, message });
+    return [];
+  }
+}
+
+function originIn(root: Written, path: ConfigPath): ValueOrigin | null {
+  const node = exactlyAt(root, path);
+  if (node === undefined) return null;
+  const { layer, place, variables = [] } = node.origin;
+  return { layer, place: place(), variables };
+}
+
+function without(written: Written, key: string): Written {
+  if (written.fields?.has(key) !== true) return written;
+  return { ...written, fields: new Map([...written.fields].filter(([name]) => name !== key)) };
 }

@@ -10,12 +10,12 @@ import type { AdapterFactory, Logger } from '../contracts/plugin.js';
 import { type Outline, outlineOf } from './assembly.js';
 import { type ConfigSources, loadConfig } from './config.js';
 import type { Container, Newable } from './container.js';
+import { discover } from './discovery.js';
 import type { HostEvents, Unsubscribe } from './events.js';
 import type { RetryPolicy } from './instance.js';
 import type { LoadPlugin } from './loading.js';
-import { discover, type Plugin } from './manifest.js';
+import type { Plugin } from './manifest.js';
 import { makePlan, type PlannedInstance } from './plan.js';
-import { problemsError } from './problems.js';
 import type { ReconfigureReport } from './reconfiguring.js';
 import type { BindingInfo, HostReport, StartReport } from './reports.js';
 import { PluginHost } from './running.js';
@@ -148,7 +148,6 @@ export function openHost(options: HostOptions, ports: HostPorts = {}): Host {
 }
 
 function outline(sources: ConfigSources, ports: HostPorts, logger: Logger): Outline {
-  checkSources(sources);
   const config = loadConfig(sources);
   const found = discover(config);
   const discovery = { ...found, plugins: [...found.plugins, ...(ports.plugins ?? [])] };
@@ -161,19 +160,8 @@ function outline(sources: ConfigSources, ports: HostPorts, logger: Logger): Outl
 
 /** @throws FatalError SchemaViolation: not an object, an unknown key, or one of the wrong type */
 function checkOptions(options: HostOptions): void {
-  if (typeof options === 'object' && options !== null && 'profile' in options) {
-    throw problemsError([
-      { code: 'RC1005', place: null, message: 'profile: not supported by this version; leave it out' },
-    ]);
-  }
-  const { logger, importModule, retry, stopMs } = check.known('options', options, [
-    'config',
-    'set',
-    'logger',
-    'importModule',
-    'retry',
-    'stopMs',
-  ]);
+  const known = ['config', 'profile', 'set', 'env', 'logger', 'importModule', 'retry', 'stopMs'] as const;
+  const { logger, importModule, retry, stopMs } = check.known('options', options, known);
   for (const level of logger === undefined ? [] : (['debug', 'info', 'warn', 'error'] as const)) {
     if (typeof logger?.[level] !== 'function') throw check.invalid(`options.logger.${level}`, 'a function', logger);
   }
@@ -184,15 +172,6 @@ function checkOptions(options: HostOptions): void {
   if (baseMs !== undefined) check.integer('options.retry.baseMs', baseMs, 0);
   if (maxMs !== undefined) check.integer('options.retry.maxMs', maxMs, 0);
   if (stopMs !== undefined) check.integer('options.stopMs', stopMs, 1, TIMER_MS_MAX);
-}
-
-function checkSources({ config, set }: ConfigSources): void {
-  if (config instanceof URL && config.protocol !== 'file:')
-    throw check.invalid('options.config', 'a file', config.href);
-  if (config === null || Array.isArray(config) || !['undefined', 'string', 'object'].includes(typeof config)) {
-    throw check.invalid('options.config', 'a path or an object', config);
-  }
-  if (set !== undefined) check.options('options.set', set);
 }
 
 /** The longest that a timer of Node can wait. */

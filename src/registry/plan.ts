@@ -3,12 +3,15 @@
  * configuration and the manifests alone; no code of a plugin runs. Everything wrong is found at once.
  */
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
-import type { Contribution } from '../contracts/plugin.js';
+import { type Adapter, Catalog, type Middleware } from './catalog.js';
+import { type PassedOver, preferences, sharedConfig } from './choice.js';
 import type { BindingEntry, ConfigPath, InstancesEntry, LoadedConfig } from './config.js';
-import { type Adapter, adaptersOf, type Discovery, type Middleware, middlewareOf } from './manifest.js';
-import { type Place, type Problem, type ProblemCode, problemsError, showPlace, suggest } from './problems.js';
-import { describe, resolvePaths, validate } from './schema.js';
-import { adapterSchema } from './schemas.js';
+import type { Discovery } from './discovery.js';
+import { cycles } from './graph.js';
+import { type Place, type Problem, type ProblemCode, problemsError, suggest } from './problems.js';
+import { isSchema } from './schemas.js';
+import { type PlannedSecret, secretsIn } from './secrets.js';
+import { type Contributed, checkSettings, type Settings } from './settings.js';
 
 /** One instance to be. */
 export interface PlannedInstance {
@@ -19,8 +22,10 @@ export interface PlannedInstance {
   readonly name: string;
   readonly isDefault: boolean;
   readonly adapter: Adapter;
-  /** Checked, defaults filled in, paths absolute. */
+  /** Checked, defaults filled in, paths absolute. A secret is still its reference: see secrets.ts. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Secrets that `config` names. */
+  readonly secrets: readonly PlannedSecret[];
   /** What its factory may ask its context for. */
   readonly requires: readonly Requirement[];
   /** What is put around it, outermost first. */
@@ -29,12 +34,19 @@ export interface PlannedInstance {
   readonly onFailure: 'abort' | 'continue';
   /** Where the adapter was named; `null` for an instance that stands because nothing else could serve. */
   readonly place: Place | null;
+  /** Where its binding stands in the configuration; `null` as for `place`. */
+  readonly path: ConfigPath | null;
+  /** Adapters that were preferred and are not available. */
+  readonly passedOver: readonly PassedOver[];
+  /** Paths of the configuration file that `config` was made from, highest first. */
+  readonly configPaths: readonly ConfigPath[];
 }
 
 /** One layer around an instance. */
 export interface PlannedMiddleware extends Middleware {
-  /** Checked, defaults filled in, paths absolute. */
+  /** Checked, defaults filled in, paths absolute. A secret is still its reference. */
   readonly config: Readonly<Record<string, unknown>>;
+  readonly secrets: readonly PlannedSecret[];
   /** What its factory may ask its context for. */
   readonly requires: readonly Requirement[];
 }
@@ -55,16 +67,19 @@ export interface Requirement {
 export interface Plan {
   /** By key. */
   readonly instances: ReadonlyMap<string, PlannedInstance>;
+  readonly config: LoadedConfig;
+  readonly discovery: Discovery;
+  readonly catalog: Catalog;
   /**
    * Why a capability that nothing serves is not served, and what to bind.
    * @param id the capability with its major, where that was asked for
    */
   explainMissing(capability: string, name?: string, id?: string): Problem;
-  /** About adapters that were left out where every one there is was asked for. */
+  /** About what is optional and left out. */
   readonly warnings: readonly string[];
 }
 
-/** @throws FatalError ConfigInvalid with every problem found, those of discovery included */
+/** @throws FatalError ConfigInvalid with every problem found, those of the configuration and of discovery included */
 export function makePlan(config: LoadedConfig, discovery: Discovery): Plan {
   const planner = new Planner(config, discovery);
   if (planner.problems.length > 0) throw problemsError(planner.problems);
@@ -75,10 +90,9 @@ class Planner implements Plan {
   readonly instances = new Map<string, PlannedInstance>();
   readonly problems: Problem[];
   readonly warnings: string[] = [];
-  readonly #adapters: ReadonlyMap<string, Adapter>;
-  readonly #middleware: readonly Middleware[];
-  readonly #config: LoadedConfig;
-  readonly #discovery: Discovery;
+  readonly config: LoadedConfig;
+  readonly discovery: Discovery;
+  readonly catalog: Catalog;
   /** Capabilities with a binding that is at fault: who requires them is not told a second time. */
   readonly #broken = new Set<string>();
   /** Adapters that could serve a capability which no binding names, and why they cannot. */
@@ -87,31 +101,27 @@ class Planner implements Plan {
   readonly #unbound = new Map<string, Problem | null>();
 
   constructor(config: LoadedConfig, discovery: Discovery) {
-    this.#config = config;
-    this.#discovery = discovery;
-    const { adapters, problems } = adaptersOf(discovery.plugins);
-    const { middleware, problems: twins } = middlewareOf(discovery);
-    this.#adapters = adapters;
-    this.#middleware = middleware;
-    this.problems = [...discovery.problems, ...problems, ...twins];
+    this.config = config;
+    this.discovery = discovery;
+    this.catalog = new Catalog(discovery);
+    this.problems = [...config.problems, ...discovery.problems, ...this.catalog.problems];
 
     for (const [capability, entry] of Object.entries(config.value.bindings ?? {})) this.#bind(capability, entry);
     // Whatever has a single provider is served without a binding.
-    for (const { manifest } of this.#adapters.values()) this.#serveUnbound(nameOf(manifest.provides));
+    for (const capability of this.catalog.capabilities) this.#serveUnbound(capability);
     for (const [key, planned] of this.instances) {
-      const requires = this.#resolveRequires(planned, adapterOf(planned), this.problems);
+      const needs = this.#resolveNeeds(planned, adapterOf(planned), planned.secrets, planned.configPaths);
       const middleware = planned.middleware.map((layer) => ({
         ...layer,
-        requires: this.#resolveRequires(planned, { kind: 'middleware', manifest: layer.manifest }, this.problems),
+        ...this.#resolveNeeds(planned, { kind: 'middleware', manifest: layer.manifest }, layer.secrets, []),
       }));
-      this.instances.set(key, { ...planned, requires, middleware });
-      for (const { name, problem } of [{ requires }, ...middleware].flatMap((each) =>
-        each.requires.flatMap(({ failed }) => failed),
-      )) {
+      this.instances.set(key, { ...planned, ...needs, middleware });
+      const failed = [needs, ...middleware].flatMap(({ requires }) => requires.flatMap((each) => each.failed));
+      for (const { name, problem } of failed) {
         this.warnings.push(`${key} asks for every instance there is, and "${name}" is left out: ${problem.message}`);
       }
     }
-    if (this.problems.length === 0) this.problems.push(...this.#cycles());
+    if (this.problems.length === 0) this.problems.push(...cycles(this.instances));
   }
 
   explainMissing(capability: string, name?: string, id?: string): Problem {
@@ -138,7 +148,12 @@ class Planner implements Plan {
     const known = this.#knownCapabilities();
     if (!known.includes(capability)) {
       const message = `bindings.${capability}: no such capability.${suggest(capability, known)}`;
-      this.#problem('RC1003', this.#config.place(path, 'key'), message);
+      this.#problem('RC1003', this.config.place(path, 'key'), message);
+      return;
+    }
+    const isLong = isSchema(entry) && 'instances' in entry && isSchema(entry.instances);
+    if (!isLong && this.config.isBroken(path)) {
+      this.#broken.add(capability);
       return;
     }
     if (!('instances' in entry)) {
@@ -146,143 +161,102 @@ class Planner implements Plan {
       return;
     }
     const names = Object.keys(entry.instances);
-    if (entry.default !== undefined && !names.includes(entry.default)) {
+    if (typeof entry.default === 'string' && !names.includes(entry.default)) {
       const message = `bindings.${capability}.default: there is no instance "${entry.default}".${suggest(entry.default, names)}`;
-      this.#problem('RC1122', this.#config.place([...path, 'default']), message);
+      this.#problem('RC1122', this.config.place([...path, 'default']), message);
     }
     const fallback = names.length === 1 ? names[0] : 'default';
     for (const [name, binding] of Object.entries(entry.instances)) {
-      this.#add(capability, name, name === (entry.default ?? fallback), binding, [...path, 'instances', name]);
+      const at = [...path, 'instances', name];
+      if (this.config.isBroken(at)) this.#broken.add(capability);
+      else this.#add(capability, name, name === (entry.default ?? fallback), binding, at);
     }
   }
 
   #add(capability: string, name: string, isDefault: boolean, binding: BindingEntry, path: ConfigPath): void {
-    const place = this.#config.place([...path, 'adapter']);
     if (binding.enabled === false) return;
-    // Lists of preference are refused before.
-    const id = binding.adapter as string;
-    const adapter = this.#adapters.get(id);
-    if (adapter === undefined || nameOf(adapter.manifest.provides) !== capability) {
-      const message = this.#noAdapter(id, capability, adapter);
+    const choice = preferences(this.catalog, capability, binding, path, KNOWN_CAPABILITIES);
+    if ('problems' in choice) {
+      const placed = choice.problems.map((problem) => ({ ...problem, place: this.config.place(problem.path) }));
       if (binding.optional === true) {
-        this.warnings.push(`optional binding ${path.join('.')} is left out: ${message}`);
+        const why = placed.map(({ message }) => message).join(' ');
+        this.warnings.push(`optional binding ${path.join('.')} is left out: ${why}`);
         return;
       }
       this.#broken.add(capability);
-      // A plugin that could not be read may have it, and is told of already; a slip is told all the same.
-      const told = adapter === undefined && this.#discovery.problems.length > 0 && !message.includes('Did you mean');
-      if (!told) this.#problem('RC1102', place, message);
+      // A plugin that could not be read may have the adapter, and is told of already; a slip is told all the same.
+      const isTold = this.#isPluginsInDoubt();
+      for (const { code, place, message, isSlip } of placed) {
+        if (isSlip || !isTold) this.#problem(code, place, message);
+      }
       return;
     }
-    const token = KNOWN_CAPABILITIES.find((known) => known.name === capability);
-    if (token !== undefined && token.id !== adapter.manifest.provides) {
-      const message = `adapter ${id} serves ${adapter.manifest.provides}, this host knows ${token.id}; install versions that agree`;
-      this.#problem('RC1111', place, message);
-    }
-    for (const [index, feature] of (binding.require ?? []).entries()) {
-      const declared = adapter.manifest.features ?? [];
-      if (declared.includes(feature)) continue;
-      const message = `adapter ${id} does not declare the feature "${feature}".${suggest(feature, declared)}`;
-      this.#problem('RC1110', this.#config.place([...path, 'require', index]), message);
-    }
-    const planned = this.#instance(capability, name, isDefault, adapter, place);
-    const config = this.#configAt({ kind: 'adapter', manifest: adapter.manifest }, binding.config, [...path, 'config']);
+    const { adapter, passedOver } = choice;
+    const planned = this.#instance(capability, name, isDefault, adapter);
+    const { config, configPaths } = sharedConfig(this.catalog, binding, choice, path);
+    const settings = this.#settingsAt(adapterOf(planned), config, configPaths);
     const middleware = this.#wrap(adapter.manifest.provides, binding, path);
-    this.instances.set(planned.key, { ...planned, config, middleware, onFailure: binding.onFailure ?? 'abort' });
+    this.instances.set(planned.key, {
+      ...planned,
+      config: settings.value,
+      secrets: unplaced(settings),
+      middleware,
+      onFailure: binding.onFailure ?? 'abort',
+      place: this.config.place(choice.path),
+      path,
+      passedOver,
+      configPaths,
+    });
   }
 
-  #instance(
-    capability: string,
-    name: string,
-    isDefault: boolean,
-    adapter: Adapter,
-    place: Place | null,
-  ): PlannedInstance {
+  #isPluginsInDoubt(): boolean {
+    return (
+      this.discovery.problems.length > 0 ||
+      this.config.isBroken(['plugins']) ||
+      this.config.problems.some(({ code }) => code === 'RC1003')
+    );
+  }
+
+  #instance(capability: string, name: string, isDefault: boolean, adapter: Adapter): PlannedInstance {
     const key = `${capability}#${name}`;
-    const none = { config: {}, requires: [], middleware: [], onFailure: 'abort' } as const;
-    return { key, capability, name, isDefault, adapter, place, ...none };
+    const none = { config: {}, secrets: [], requires: [], middleware: [], passedOver: [], configPaths: [] };
+    return { key, capability, name, isDefault, adapter, ...none, onFailure: 'abort', place: null, path: null };
   }
 
   /** What a binding puts around its instance; what is not there, or fits another capability, is a problem. */
   #wrap(provides: string, { middleware = [] }: BindingEntry, path: ConfigPath): PlannedMiddleware[] {
     return middleware.flatMap((entry, index) => {
-      const { use, config, enabled = true } = typeof entry === 'string' ? { use: entry } : entry;
+      const { use, config = {}, enabled = true } = typeof entry === 'string' ? { use: entry } : entry;
       if (!enabled) return [];
       const at = [...path, 'middleware', index];
-      const found = this.#middleware.find(({ manifest: { id, wraps } }) => id === use && wraps.includes(provides));
-      const layer = found ?? this.#middleware.find(({ manifest: { id, wraps } }) => id === use && wraps.includes('*'));
-      if (layer !== undefined) {
-        const checked = this.#configAt({ kind: 'middleware', manifest: layer.manifest }, config, [...at, 'config']);
-        return [{ ...layer, config: checked, requires: [] }];
+      const place = this.config.place(typeof entry === 'string' ? at : [...at, 'use']);
+      const layer = this.catalog.wrapper(use, provides);
+      if (layer === undefined) {
+        this.#problem('RC1109', place, this.catalog.noWrapper(use, provides));
+        return [];
       }
-      const elsewhere = this.#middleware.filter(({ manifest }) => manifest.id === use);
-      const fitting = this.#middleware.filter(({ manifest: { wraps } }) =>
-        wraps.some((w) => w === '*' || w === provides),
-      );
-      const known = suggest(use, [...new Set(fitting.map(({ manifest }) => manifest.id))]);
-      const others = elsewhere.flatMap(({ manifest }) => manifest.wraps).join(', ');
-      const message = `no middleware "${use}" for ${provides}${others === '' ? '.' : `: it wraps ${others}.`}${known}`;
-      this.#problem('RC1109', this.#config.place(typeof entry === 'string' ? at : [...at, 'use']), message);
-      return [];
+      const lacking = this.catalog.missingPackage(layer);
+      if (lacking !== null) this.#problem('RC1108', place, lacking);
+      const what: Contributed = { kind: 'middleware', manifest: layer.manifest };
+      const settings = this.#settingsAt(what, config, [[...at, 'config']]);
+      return [{ ...layer, config: settings.value, secrets: unplaced(settings), requires: [] }];
     });
   }
 
-  #noAdapter(id: string, capability: string, other: Adapter | undefined): string {
-    const asked = `no adapter "${id}" for ${capability}`;
-    if (other !== undefined)
-      return `${asked}: it serves ${nameOf(other.manifest.provides)}.${this.#knownFor(id, capability)}`;
-    const away = this.#discovery.missing.find(({ adapterIds }) => adapterIds.includes(id));
-    if (away !== undefined) return `${asked}: plugin "${away.use}", which has it, ${away.reason}`;
-    const unread = this.#discovery.missing.filter(({ adapterIds }) => adapterIds.length === 0);
-    const leftOut = unread.map(({ use, reason }) => ` Plugin "${use}" ${reason}`).join('');
-    return `${asked}.${this.#knownFor(id, capability)}${leftOut}`;
-  }
-
-  #knownFor(id: string, capability: string): string {
-    const known = suggest(
-      id,
-      this.#candidates(capability).map(({ manifest }) => manifest.id),
-    );
-    return known === '' ? ` No plugin that is listed serves ${capability}; list one under "plugins".` : known;
-  }
-
-  /** The configuration at a path, checked; its problems are added. */
-  #configAt(what: Contributed, given: Readonly<Record<string, unknown>> = {}, path: ConfigPath) {
-    const place = (steps: readonly string[], at?: 'key') => this.#config.place([...path, ...steps], at);
-    const { value, problems } = this.#checkConfig(what, given, path.join('.'), place);
-    this.problems.push(...problems);
-    return value;
-  }
-
-  #checkConfig(
-    { kind, manifest }: Contributed,
-    given: Readonly<Record<string, unknown>>,
-    label: string,
-    placeOf: (steps: readonly string[], what?: 'key') => Place | null,
-  ): { value: Record<string, unknown>; problems: Problem[] } {
-    const value = structuredClone({ ...given });
-    const schema = adapterSchema(manifest.config);
-    try {
-      const problems = validate(schema, value, describe).map(({ path, unknownKey, message }): Problem => {
-        const text = `${label}.${message} (${kind} ${manifest.id})`.replace('.the whole value', '');
-        return unknownKey === null
-          ? { code: 'RC1105', place: placeOf(path), message: text }
-          : { code: 'RC1104', place: placeOf([...path, unknownKey], 'key'), message: text };
-      });
-      return { value: resolvePaths(schema, value, this.#config.folder), problems };
-    } catch (error) {
-      const message = `${kind} ${manifest.id}: the manifest's config is not a valid JSON Schema: ${(error as Error).message}`;
-      return { value, problems: [{ code: 'RC1107', place: null, message }] };
-    }
+  /** A configuration, checked; its problems are added. */
+  #settingsAt(what: Contributed, given: Readonly<Record<string, unknown>>, paths: readonly ConfigPath[]): Settings {
+    const settings = checkSettings(what, given, this.config, paths);
+    this.problems.push(...settings.problems);
+    return settings;
   }
 
   /** Adds the instance of a capability that no binding names, if a single adapter can serve it as it stands. */
   #serveUnbound(capability: string, all = false): void {
     if (this.#namesOf(capability).length > 0 || this.#unbound.get(capability) === null) return;
     if (this.#unbound.has(capability) && !all) return;
-    if (Object.hasOwn(this.#config.value.bindings ?? {}, capability)) return;
+    if (Object.hasOwn(this.config.value.bindings ?? {}, capability)) return;
     this.#unbound.set(capability, null);
-    const candidates = this.#candidates(capability);
+    const candidates = this.catalog.serving(capability);
     if (candidates.length > 1 && !all) {
       const ids = candidates.map(({ manifest }) => manifest.id).join(', ');
       const message = `${capability} has ${candidates.length} providers (${ids}) and none is chosen; set bindings.${capability}.adapter.`;
@@ -293,13 +267,15 @@ class Planner implements Plan {
     this.#unservable.set(capability, unservable);
     for (const adapter of candidates) {
       const alone = candidates.length === 1;
-      const planned = this.#instance(capability, alone ? 'default' : adapter.manifest.id, alone, adapter, null);
-      const config = this.#checkConfig(adapterOf(planned), {}, `bindings.${capability}.config`, () => null);
-      const problems = [...config.problems];
+      const planned = this.#instance(capability, alone ? 'default' : adapter.manifest.id, alone, adapter);
+      const settings = checkSettings(adapterOf(planned), {}, this.config, [], `bindings.${capability}.config`);
+      const problems = [...settings.problems];
+      const lacking = this.catalog.missingPackage(adapter);
+      if (lacking !== null) problems.push({ code: 'RC1108', place: null, message: lacking });
       this.#resolveRequires(planned, adapterOf(planned), problems);
       const [problem] = problems;
       if (problem === undefined) {
-        this.instances.set(planned.key, { ...planned, config: config.value });
+        this.instances.set(planned.key, { ...planned, config: settings.value });
         continue;
       }
       unservable.push({ name: planned.name, problem });
@@ -309,6 +285,34 @@ class Planner implements Plan {
       });
     }
     if (this.#unbound.get(capability) === null) this.#unbound.set(capability, this.#nothingProvides(capability));
+  }
+
+  /** Which instances serve what an adapter or middleware requires, and the secrets of its configuration. */
+  #resolveNeeds(
+    planned: PlannedInstance,
+    what: Contributed,
+    secrets: readonly PlannedSecret[],
+    configPaths: readonly ConfigPath[],
+  ): { requires: Requirement[]; secrets: PlannedSecret[] } {
+    return {
+      requires: this.#resolveRequires(planned, what, this.problems),
+      secrets: secrets.map((secret) => this.#resolveSecret(planned, secret, configPaths)),
+    };
+  }
+
+  #resolveSecret(planned: PlannedInstance, secret: PlannedSecret, configPaths: readonly ConfigPath[]): PlannedSecret {
+    this.#serveUnbound('SecretStore');
+    const store = [...this.instances.values()].find(
+      (other) => other.capability === 'SecretStore' && this.#isNamed(other, secret.store),
+    );
+    if (store !== undefined) return { ...secret, key: store.key };
+    if (!this.#broken.has('SecretStore')) {
+      const at = configPaths.map((path) => [...path, ...secret.path]).find((path) => this.config.origin(path) !== null);
+      const { code, message } = this.explainMissing('SecretStore', secret.store ?? undefined);
+      const place = at === undefined ? planned.place : this.config.place(at);
+      this.#problem(code, place, `${planned.key} needs the secret "${secret.name}": ${message}`);
+    }
+    return secret;
   }
 
   #resolveRequires(planned: PlannedInstance, { kind: of, manifest }: Contributed, problems: Problem[]): Requirement[] {
@@ -339,31 +343,6 @@ class Planner implements Plan {
     return name === null ? instance.isDefault : instance.name === name;
   }
 
-  /** Each circle once, with its path. */
-  #cycles(): Problem[] {
-    const done = new Set<string>();
-    const problems: Problem[] = [];
-    const visit = (key: string, trail: readonly string[]): void => {
-      const start = trail.indexOf(key);
-      if (start >= 0) {
-        const places = trail.slice(start).map((step) => this.instances.get(step)?.place ?? null);
-        const shown = places
-          .filter((place) => place !== null)
-          .map(showPlace)
-          .join(', ');
-        const message = `dependency cycle: ${[...trail.slice(start), key].join(' -> ')} (${shown})`;
-        problems.push({ code: 'RC1201', place: places[0] ?? null, message });
-        return;
-      }
-      if (done.has(key)) return;
-      const instance = this.instances.get(key);
-      for (const next of instance === undefined ? [] : edgesOf(instance)) visit(next, [...trail, key]);
-      done.add(key);
-    };
-    for (const key of this.instances.keys()) visit(key, []);
-    return problems;
-  }
-
   #nothingProvides(capability: string): Problem {
     const known = this.#knownCapabilities();
     if (!known.includes(capability)) {
@@ -377,17 +356,12 @@ class Planner implements Plan {
     return { code: 'RC1121', place: null, message };
   }
 
-  #candidates(capability: string): Adapter[] {
-    return [...this.#adapters.values()].filter(({ manifest }) => nameOf(manifest.provides) === capability);
-  }
-
   #namesOf(capability: string): string[] {
     return [...this.instances.values()].filter((i) => i.capability === capability).map(({ name }) => name);
   }
 
   #knownCapabilities(): string[] {
-    const brought = [...this.#adapters.values()].map(({ manifest }) => nameOf(manifest.provides));
-    return [...new Set([...KNOWN_CAPABILITIES.map(({ name }) => name), ...brought])];
+    return [...new Set([...KNOWN_CAPABILITIES.map(({ name }) => name), ...this.catalog.capabilities])];
   }
 
   #problem(code: ProblemCode, place: Place | null, message: string): void {
@@ -395,23 +369,11 @@ class Planner implements Plan {
   }
 }
 
-/** Something of a manifest that has a configuration and requires others. */
-interface Contributed {
-  readonly kind: 'adapter' | 'middleware';
-  readonly manifest: Contribution & { readonly id: string };
-}
-
 function adapterOf({ adapter: { manifest } }: PlannedInstance): Contributed {
   return { kind: 'adapter', manifest };
 }
 
-/** Keys of all that an instance may ask for, its middleware included, each once. */
-export function edgesOf({ requires, middleware }: PlannedInstance): readonly string[] {
-  const needs = [{ requires }, ...middleware].flatMap((each) => each.requires);
-  return [...new Set(needs.flatMap(({ keys }) => keys))];
-}
-
-/** `Queue` of `Queue@1`. */
-export function nameOf(provides: string): string {
-  return provides.slice(0, provides.lastIndexOf('@'));
+/** The secrets of a configuration, before it is known which instance serves them. */
+function unplaced({ value }: Settings): PlannedSecret[] {
+  return secretsIn(value).references.map((reference) => ({ ...reference, key: '' }));
 }

@@ -17,10 +17,12 @@ export type ProblemCode =
   | 'RC1003'
   /** A value has the wrong type or form. */
   | 'RC1004'
-  /** It asks for something that this version does not do. */
-  | 'RC1005'
+  /** There is no profile of that name. */
+  | 'RC1006'
   /** No loaded plugin has an adapter of that id, or it serves another capability. */
   | 'RC1102'
+  /** An environment variable is not set. */
+  | 'RC1103'
   /** An adapter's configuration has a key that is not known. */
   | 'RC1104'
   /** An adapter's configuration has a value of the wrong type or form, or lacks one. */
@@ -29,6 +31,8 @@ export type ProblemCode =
   | 'RC1106'
   /** A plugin's manifest is not valid. */
   | 'RC1107'
+  /** An adapter needs a package that is not installed, or in another version. */
+  | 'RC1108'
   /** There is no middleware of that id, or it wraps other capabilities. */
   | 'RC1109'
   /** An adapter does not declare a feature that its binding requires. */
@@ -37,6 +41,8 @@ export type ProblemCode =
   | 'RC1111'
   /** Two plugins, or two adapters, have the same id. */
   | 'RC1113'
+  /** A plugin depends on one that is not there. */
+  | 'RC1114'
   /** Several adapters could serve a capability and none is chosen. */
   | 'RC1120'
   /** Nothing provides a capability. */

@@ -1,8 +1,9 @@
 /** What a new plan changes of an old one: what can stay as it is, and what has to be made anew. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Outline } from './assembly.js';
+import { edgesOf } from './graph.js';
 import type { Plugin } from './manifest.js';
-import { edgesOf, type PlannedInstance, type Requirement } from './plan.js';
+import type { PlannedInstance, Requirement } from './plan.js';
 import type { InstanceReport } from './reports.js';
 import type { StopReport } from './shutdown.js';
 

@@ -6,6 +6,7 @@ import { messageOf } from './ending.js';
 import type { HostState } from './events.js';
 import type { Instance, InstanceState } from './instance.js';
 import type { PluginState } from './loading.js';
+import type { Place } from './problems.js';
 import { redact } from './schema.js';
 import { adapterSchema } from './schemas.js';
 
@@ -25,6 +26,8 @@ export interface BindingInfo {
   readonly config: Readonly<Record<string, unknown>>;
   /** What is put around it, outermost first. */
   readonly middleware: readonly { readonly id: string; readonly config: Readonly<Record<string, unknown>> }[];
+  /** Where the adapter was named; `null` where it serves because nothing else could. */
+  readonly place: Place | null;
 }
 
 export interface InstanceReport {
@@ -82,6 +85,7 @@ export function bindingInfo({ planned, state }: Instance): BindingInfo {
     plugin: planned.adapter.plugin.manifest.id,
     pluginVersion: planned.adapter.plugin.manifest.version,
     state,
+    place: planned.place,
     config: redact(adapterSchema(planned.adapter.manifest.config), planned.config),
     middleware: planned.middleware.map(({ manifest, config }) => ({
       id: manifest.id,
@@ -116,7 +120,7 @@ export function hostReport(state: HostState, isReady: boolean, { outline, runs, 
       state: of,
       loadMs,
     })),
-    missing: outline.missing.map(({ use, reason }) => ({ use, reason })),
+    missing: outline.missing.map(({ use, reason }) => ({ use, reason: reason ?? 'it is not ready' })),
     instances: [...instances.values()].map(instanceReport),
   };
 }

@@ -5,6 +5,7 @@ import { systemClock } from '../contracts/clock.js';
 import { FatalError, RecoverableError } from '../contracts/errors.js';
 import type { Logger } from '../contracts/plugin.js';
 import { Assembly, type AssemblyHost, type Outline } from './assembly.js';
+import { nameOf } from './catalog.js';
 import type { ConfigSources } from './config.js';
 import {
   type Container,
@@ -22,7 +23,6 @@ import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
 import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
 import { bringUp } from './loading.js';
-import { nameOf } from './plan.js';
 import { type Problem, problemsError, showProblem } from './problems.js';
 import { changesBetween, type ReconfigureReport } from './reconfiguring.js';
 import {

@@ -55,6 +55,36 @@ export function redact<T>(schema: JsonSchema, value: T): T {
   return mapWith(schema, value, (own, found) => (own.sensitive === true ? '[redacted]' : found));
 }
 
+/**
+ * A copy of `value` in which text that was filled in from elsewhere, as `"${env:PORT}"` is, has become the number or
+ * boolean that the schema asks for, where it is the text of one.
+ */
+export function coerce(
+  schema: JsonSchema,
+  value: unknown,
+  isFilledIn: (path: readonly (string | number)[]) => boolean,
+  path: readonly (string | number)[] = [],
+): unknown {
+  const { type, properties, items, additionalProperties: others } = schema;
+  if (typeof value === 'string') {
+    const wanted = type === 'integer' ? 'number' : type;
+    if ((wanted !== 'number' && wanted !== 'boolean') || !isFilledIn(path)) return value;
+    const parsed = /^(true|false|-?\d+(\.\d+)?)$/.test(value)
+      ? JSON.parse(value.replace(/^(-?)0+(?=\d)/, '$1'))
+      : value;
+    return typeof parsed === wanted ? parsed : value;
+  }
+  if (Array.isArray(value)) {
+    return isSchema(items) ? value.map((each, i) => coerce(items, each, isFilledIn, [...path, i])) : value;
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).map(([key, each]) => {
+    const own = isSchema(properties) && Object.hasOwn(properties, key) ? properties[key] : others;
+    return [key, isSchema(own) ? coerce(own, each, isFilledIn, [...path, key]) : each];
+  });
+  return Object.fromEntries(entries);
+}
+
 /** Applies `change` to each value that the schema describes by `properties`, `items` or `additionalProperties`. */
 function mapWith<T>(schema: JsonSchema, value: T, change: (schema: JsonSchema, value: unknown) => unknown): T {
   const changed = change(schema, value);

@@ -60,13 +60,11 @@ const BINDING = {
   },
 };
 
-/** plugins.json. */
-export const CONFIG_SCHEMA: JsonSchema = {
+/** What plugins.json says, and each of its profiles. */
+const LAYER = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    $schema: { type: 'string' },
-    version: { const: 1 },
     plugins: {
       type: 'array',
       description: 'What loads: ids of built-in plugins, names of packages, or folders. The first of an id is taken.',
@@ -76,8 +74,15 @@ export const CONFIG_SCHEMA: JsonSchema = {
           use: { type: 'string', minLength: 1 },
           optional: flag('Go on without it, with a warning, when it is not there or not fit. Default false.'),
           enabled: flag('Default true.'),
+          replace: flag('Take the place of the built-in plugin that has the same id. Default false.'),
         },
       }),
+    },
+    discover: {
+      type: 'array',
+      description:
+        'Where plugins are found without being listed: "folder" is ./plugins/*, "dependency" those of package.json. Default ["folder"].',
+      items: { enum: ['folder', 'dependency'] },
     },
     bindings: {
       type: 'object',
@@ -103,6 +108,42 @@ export const CONFIG_SCHEMA: JsonSchema = {
       },
     },
   },
+};
+
+/** As part of a layer: what is not there stays as it is below, and `null` deletes it. Items of arrays are whole. */
+function partial({ required: _required, minProperties: _least, ...schema }: JsonSchema): JsonSchema {
+  const { type, enum: values, properties, additionalProperties: others } = schema;
+  const { then, else: otherwise } = schema;
+  return {
+    ...schema,
+    ...(typeof type === 'string' && { type: [type, 'null'] }),
+    ...(Array.isArray(values) && { enum: [...values, null] }),
+    ...(isSchema(properties) && {
+      properties: Object.fromEntries(Object.entries(properties).map(([key, own]) => [key, partial(own as JsonSchema)])),
+    }),
+    ...(isSchema(others) && { additionalProperties: partial(others) }),
+    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
+    ...(isSchema(then) && { then: partial(then) }),
+    ...(isSchema(otherwise) && { else: partial(otherwise) }),
+  };
+}
+
+/** The profiles of plugins.json. */
+export const PROFILES_SCHEMA: JsonSchema = {
+  type: 'object',
+  properties: {
+    profiles: {
+      type: 'object',
+      description: 'What is put on top where a profile is asked for: --profile, or the option of createHost.',
+      additionalProperties: partial(LAYER),
+    },
+  },
+};
+
+/** plugins.json, without its profiles: they are checked by themselves. */
+export const CONFIG_SCHEMA: JsonSchema = {
+  ...LAYER,
+  properties: { $schema: { type: 'string' }, version: { const: 1 }, ...LAYER.properties, profiles: {} },
 };
 
 const CONTRIBUTION = {

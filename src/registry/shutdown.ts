@@ -1,9 +1,9 @@
 /** Stopping instances in order, each for so long and all for so long, with every failure in one report. */
 import type { Logger } from '../contracts/plugin.js';
 import { messageOf } from './ending.js';
+import { edgesOf } from './graph.js';
 import type { Instance } from './instance.js';
 import type { PluginRun } from './loading.js';
-import { edgesOf } from './plan.js';
 
 export interface StopReport {
   /** Keys (`Queue#default`) of what was active, in the order in which it was disposed. */

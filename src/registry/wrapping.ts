@@ -15,6 +15,8 @@ import type { PlannedInstance, PlannedMiddleware } from './plan.js';
 export interface WrappingHost {
   /** Loads the plugin if that has not happened, and gives the middleware's factory. */
   factory(layer: PlannedMiddleware): Promise<MiddlewareFactory>;
+  /** The layer's configuration with the text of its secrets. */
+  settings(layer: PlannedMiddleware): Promise<Record<string, unknown>>;
   /** The context's ways to other instances. */
   links(layer: PlannedMiddleware): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
 }
@@ -35,7 +37,7 @@ export async function wrapInstance(
       ...context,
       ...host.links(layer),
       id,
-      config: structuredClone(layer.config),
+      config: await host.settings(layer),
       capability: manifest.provides,
       adapter: manifest.id,
     });

@@ -122,6 +122,7 @@ class Kit {
         plugins: [
           {
             manifest: { id: 'rollout.testing', version: '0.0.0', main: './none.js', contributes: { adapters } },
+            folder: '.',
             mainUrl: 'rollout-testing:none',
           },
         ],

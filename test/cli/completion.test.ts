@@ -67,7 +67,7 @@ describe('bash', () => {
       expect.arrayContaining(['--concurrency', '--until-empty', '--instance', '--config', '--help']),
     );
     expect(options).not.toContain('--content-type');
-    expect(options).not.toContain('--profile');
+    expect(options).toContain('--profile');
   });
 
   needs('bash', 'leaves files, values of options and what stands after -- to the shell', async () => {

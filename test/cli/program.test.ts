@@ -39,7 +39,6 @@ describe('usage', () => {
     [['tour', 'a', 'b'], 'rollout-cloud: too many arguments'],
     [['--config'], 'rollout-cloud: option'],
     [['--set', 'nonsense', 'tour'], 'Write it as path=value.'],
-    [['--profile', 'test', 'tour'], 'rollout-cloud: --profile is not supported yet'],
   ])('%j is wrong usage: exit 2, the reason on stderr', async (args, reason) => {
     const { code, stdout, stderr } = await place.run(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });

@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { SecretStore, Storage } from '../../src/contracts/index.js';
 import { loadConfig } from '../../src/registry/config.js';
-import { discover } from '../../src/registry/manifest.js';
-import { makePlan, type Plan } from '../../src/registry/plan.js';
+import { discover } from '../../src/registry/discovery.js';
+import { makePlan, type Plan, type PlannedInstance } from '../../src/registry/plan.js';
 import { Workspace } from '../support/workspace.js';
 
 let space: Workspace;
@@ -151,5 +151,98 @@ describe('optional, enabled and onFailure', () => {
     });
     expect(plan.instances.get('SecretStore#default')?.onFailure).toBe('continue');
     expect(plan.instances.get('Storage#default')?.onFailure).toBe('abort');
+  });
+});
+
+describe('a list of adapters', () => {
+  const away = { use: './none', optional: true };
+  const secrets = (adapter: readonly unknown[], more: object = {}) => ({ SecretStore: { adapter, ...more } });
+  const chosen = (config: object) => {
+    const {
+      adapter,
+      config: settings,
+      passedOver,
+    } = planOf(config).instances.get('SecretStore#default') as PlannedInstance;
+    return { adapter: adapter.manifest.id, settings, passedOver };
+  };
+  const LOCAL = 'rollout.cloud-local';
+
+  test('the first that is available serves, and why the others do not is kept', () => {
+    const plan = chosen({ plugins: [LOCAL, vault(), away], bindings: secrets(['gone', 'acme.vault', 'local.env']) });
+    expect(plan).toMatchObject({ adapter: 'acme.vault', settings: {} });
+    expect(plan.passedOver).toEqual([
+      {
+        adapter: 'gone',
+        reason: expect.stringMatching(/^no adapter "gone" for SecretStore.* Plugin ".\/none" is not available/),
+      },
+    ]);
+  });
+
+  test('a feature, a package or a plugin that is switched off makes one unavailable', () => {
+    const needs = { id: 'acme.needs', provides: 'SecretStore@1', packages: { 'no-such-package': '^1.0.0' } };
+    const use = space.plugin({ id: 'acme.needs', adapters: [needs], code: '' });
+    const off = space.plugin({ id: 'acme.off', adapters: [{ id: 'acme.off', provides: 'SecretStore@1' }], code: '' });
+    const plugins = [LOCAL, vault(), use, { use: off, enabled: false }];
+    const plan = chosen({
+      plugins,
+      bindings: secrets(['acme.off', 'acme.needs', 'local.env', 'acme.vault'], { require: ['list'] }),
+    });
+    expect(plan.adapter).toBe('acme.vault');
+    expect(plan.passedOver.map(({ adapter, reason }) => `${adapter}: ${reason}`)).toEqual([
+      'acme.off: no adapter "acme.off" for SecretStore: plugin "./plugins/acme.off", which has it, is disabled',
+      'acme.needs: adapter acme.needs does not declare the feature "list". adapter acme.needs needs package no-such-package@^1.0.0, found none. Run: npm i no-such-package',
+      'local.env: adapter local.env does not declare the feature "list".',
+    ]);
+  });
+
+  test('each may have a configuration of its own; of the common one it gets what it knows', () => {
+    const use = { use: 'local.env', config: { allowlist: ['A'] } };
+    const bindings = secrets(['gone', use], { config: { bucket: 'b', allowlist: ['B'] } });
+    expect(chosen({ plugins: [LOCAL, away], bindings })).toMatchObject({
+      adapter: 'local.env',
+      settings: { allowlist: ['A'] },
+    });
+    const slip = { use: 'local.env', config: { allowlst: [] } };
+    expect(problems({ plugins: [LOCAL, away], bindings: secrets(['gone', slip]) })[0]).toMatch(
+      /^RC1104 plugins.json:\d+:\d+ bindings.SecretStore.config.allowlst: unknown key/,
+    );
+    expect(
+      problems({ plugins: [LOCAL, vault()], bindings: secrets(['local.env', 'acme.vault'], { config: { x: 1 } }) }),
+    ).toEqual([expect.stringContaining('RC1104')]);
+  });
+
+  test('a name that no plugin can have is a slip, wherever it stands; none available is told with every reason', () => {
+    expect(problems({ plugins: [LOCAL], bindings: secrets(['local.evn', 'local.env']) })).toEqual([
+      expect.stringMatching(
+        /^RC1102 plugins.json:\d+:\d+ no adapter "local.evn" for SecretStore. Did you mean "local.env"/,
+      ),
+    ]);
+    expect(problems({ plugins: [LOCAL, away], bindings: secrets(['gone', 'lost']) })).toEqual([
+      expect.stringContaining('no adapter "gone"'),
+      expect.stringContaining('no adapter "lost"'),
+    ]);
+    expect(problems({ bindings: secrets([]) })[0]).toContain('RC1004');
+  });
+});
+
+describe('packages', () => {
+  const needs = (range: string) => {
+    const adapters = [{ id: 'acme.vault', provides: 'SecretStore@1', packages: { '@acme/sdk': range } }];
+    return { plugins: [space.plugin({ id: 'acme.vault', adapters, code: '' })], bindings: bound({}) };
+  };
+
+  test('are looked for from the plugin, before its code is imported, for ESM-only packages, too', () => {
+    expect(problems(needs('^2.0.0'))).toEqual([
+      expect.stringMatching(
+        /^RC1108 plugins.json:\d+:\d+ adapter acme.vault needs package @acme\/sdk@\^2.0.0, found none. Run: npm i @acme\/sdk$/,
+      ),
+    ]);
+    space.write('node_modules/@acme/sdk/package.json', {
+      name: '@acme/sdk',
+      version: '1.9.0',
+      exports: { import: './x.js' },
+    });
+    expect(problems(needs('^2.0.0'))[0]).toContain('found 1.9.0. Run: npm i @acme/sdk@"^2.0.0"');
+    expect(planOf(needs('^1.2.0')).instances.size).toBe(1);
   });
 });

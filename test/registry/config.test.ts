@@ -114,62 +114,6 @@ describe('a plugins.json that is not right is refused with file, line and column
   });
 });
 
-describe('what a later version will do is refused by name, never ignored', () => {
-  test.each([
-    ['profiles', '{ "profiles": { "test": {} } }', 'RC1005 plugins.json:1:3 profiles: not supported'],
-    [
-      'a preference list',
-      '{ "bindings": { "Queue": { "adapter": ["a", "b"] } } }',
-      'RC1005 plugins.json:1:39 a list of adapters: not supported',
-    ],
-    [
-      'an interpolation',
-      '{ "bindings": { "Storage": { "adapter": "local.sqlite", "config": { "path": "${env:X}" } } } }',
-      'RC1005 plugins.json:1:77 ${env:…}: not supported',
-    ],
-    [
-      'a secret reference',
-      '{ "bindings": { "Storage": { "adapter": "local.sqlite", "config": { "path": { "$secret": "x" } } } } }',
-      'RC1005 plugins.json:1:77 { "$secret": … }: not supported',
-    ],
-  ])('%s', async (_, text, expected) => {
-    const lines = await problems(text);
-    expect(lines[0]).toContain(expected);
-    expect(lines).toHaveLength(1);
-  });
-
-  test('plugins.local.json beside the file', async () => {
-    space.write('plugins.local.json', '{}');
-    expect((await problems('{}'))[0]).toContain('RC1005 the file plugins.local.json: not supported');
-  });
-
-  test('the environment layer', async () => {
-    process.env.ROLLOUT_CLOUD__bindings__Queue__adapter = 'x';
-    try {
-      expect((await problems('{}'))[0]).toContain(
-        'RC1005 the environment variable ROLLOUT_CLOUD__bindings__Queue__adapter',
-      );
-    } finally {
-      delete process.env.ROLLOUT_CLOUD__bindings__Queue__adapter;
-    }
-  });
-
-  test('but an adapter may have a setting of such a name', async () => {
-    const use = space.plugin({
-      id: 'acme.vault',
-      adapters: [
-        { id: 'acme.vault', provides: 'SecretStore@1', config: { properties: { middleware: { type: 'string' } } } },
-      ],
-      code: 'export default definePlugin({ adapters: {} })',
-    });
-    const config = {
-      plugins: [use],
-      bindings: { SecretStore: { adapter: 'acme.vault', config: { middleware: 'x' } } },
-    };
-    expect((await space.host(config)).bindings()[0]?.config).toEqual({ middleware: 'x' });
-  });
-});
-
 describe('set puts single values on top', () => {
   const config = { bindings: { Storage: { adapter: 'local.memory' } } };
 
@@ -222,9 +166,10 @@ describe('the options of createHost', () => {
     [
       'a slip',
       { confg: 'x' },
-      'unknown option "confg" in options. Did you mean "config"? Known: config, importModule, logger, retry, set, stopMs.',
+      'unknown option "confg" in options. Did you mean "config"? Known: config, env, importModule, logger, profile, retry, set, stopMs.',
     ],
-    ['a profile', { profile: 'test' }, 'RC1005 profile: not supported by this version'],
+    ['a profile of the wrong type', { profile: 3 }, 'options.profile must be well-formed text'],
+    ['two files', { config: ['a.json', 'b.json'] }, 'options.config must be followed by objects'],
     ['a number as configuration', { config: 42 }, 'options.config must be a path or an object, found 42'],
     ['null as configuration', { config: null }, 'options.config must be a path or an object, found null'],
     ['a web address', { config: new URL('https://example.com/x') }, 'options.config must be a file'],

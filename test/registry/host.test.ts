@@ -482,6 +482,7 @@ describe('the plan', () => {
       pluginVersion: '1.0.0',
       config: { n: 1 },
       middleware: [],
+      place: { source: space.path('plugins.json'), line: 7, column: 18 },
     };
     expect(host.bindings()).toEqual([{ ...info, state: 'planned' }]);
     await host.get(SecretStore);

@@ -1,6 +1,8 @@
 import { mkdirSync, renameSync, symlinkSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { SecretStore } from '../../src/contracts/index.js';
+import { loadConfig } from '../../src/registry/config.js';
+import { discover } from '../../src/registry/discovery.js';
 import { VERSION } from '../../src/registry/index.js';
 import { NAMING_STORE, type TestPlugin, Workspace } from '../support/workspace.js';
 
@@ -97,12 +99,20 @@ describe('where plugins are found', () => {
 describe('manifests', () => {
   test.each([
     ['not JSON', '{', /not a JSON file/],
-    ['an id with capitals', { id: 'Acme' }, /RC1107 .*plugin.json: id must match pattern/],
-    ['an unknown key', { activatoin: 'onStartup' }, /plugin.json: activatoin: unknown key. Did you mean "activation"/],
+    [
+      'an id with capitals',
+      { id: 'Acme' },
+      /RC1107 .*plugin.json:2:9 plugin "..plugins.acme.vault": id must match pattern/,
+    ],
+    [
+      'an unknown key',
+      { activatoin: 'onStartup' },
+      /plugin.json:\S+ plugin ".*": activatoin: unknown key. Did you mean "activation"/,
+    ],
     [
       'an activation that is none',
       { activation: 'always' },
-      /plugin.json: activation must be one of "onDemand", "onStartup"/,
+      /plugin.json:\S+ plugin ".*": activation must be one of "onDemand", "onStartup"/,
     ],
     [
       'a permission that is none',
@@ -114,7 +124,7 @@ describe('manifests', () => {
       { contributes: { middleware: [{ id: 'm', wraps: [] }] } },
       /wraps must NOT have fewer than 1 items/,
     ],
-    ['no main', { main: undefined }, /plugin.json: main is missing/],
+    ['no main', { main: undefined }, /plugin.json:\S+ plugin ".*": main is missing/],
     [
       'a capability without its major',
       { contributes: { adapters: [{ id: 'a', provides: 'Queue' }] } },
@@ -128,7 +138,7 @@ describe('manifests', () => {
     [
       'several faults, all told',
       { id: 'Acme', version: 1 },
-      /plugin.json: id must match pattern .*; version must be of type string, found 1/,
+      /:2:9 .*: id must match pattern .*\n.*:3:14 .*: version must be of type string, found 1/,
     ],
     [
       'a format that nobody knows',
@@ -167,12 +177,8 @@ describe('manifests', () => {
     expect(await problem({ plugins: [use] })).toContain('main "./link.mjs" lies outside');
   });
 
-  test('a plugin listed twice, and an adapter id that two plugins have', async () => {
-    const use = space.plugin(VAULT);
-    expect(await problem({ plugins: [use, use] })).toContain(
-      'RC1113 <space>/plugins.json:4:5 plugin "acme.vault" is listed already',
-    );
-    const other = space.plugin({ ...VAULT, id: 'other.vault' });
+  test('an adapter id that two plugins have', async () => {
+    const [use, other] = [space.plugin(VAULT), space.plugin({ ...VAULT, id: 'other.vault' })];
     expect(await problem({ plugins: [use, other] })).toContain(
       'RC1113 plugins "acme.vault" and "other.vault" both have an adapter "acme.vault"',
     );
@@ -290,5 +296,182 @@ describe('loading', () => {
     await Promise.all([host.get(SecretStore, 'a'), host.get(SecretStore, 'b')]);
     await host.stop();
     expect(space.log).toEqual(['activate', 'close b', 'close a', 'deactivate']);
+  });
+});
+
+describe('plugins that are not listed', () => {
+  const infos = (config: object) => {
+    const loaded = loadConfig({ config: space.write('plugins.json', config), env: {} });
+    return discover(loaded).infos.map(
+      ({ id, use, source, state }) => `${id} ${use.replace(`${space.folder}/`, '')} ${source} ${state}`,
+    );
+  };
+  const dependency = () => {
+    space.plugin({
+      ...VAULT,
+      id: 'dep.vault',
+      adapters: [{ id: 'dep.vault', provides: 'SecretStore@1' }],
+      folder: 'node_modules/dep',
+    });
+    space.write('node_modules/dep/package.json', { name: 'dep' });
+    space.write('node_modules/plain/package.json', { name: 'plain' });
+    space.write('package.json', { dependencies: { dep: '1', plain: '1', absent: '1' } });
+  };
+
+  test('are those in ./plugins, dependencies where they are asked for, and the built-in ones, which wait', () => {
+    space.plugin(VAULT);
+    space.plugin({ ...VAULT, id: 'b.vault', adapters: [] });
+    space.write('plugins/plain/readme.md', '');
+    space.write('plugins/other/package.json', { name: 'other' });
+    dependency();
+    const found = ['acme.vault plugins/acme.vault folder ready', 'b.vault plugins/b.vault folder ready'];
+    const builtIn = 'rollout.cloud-local rollout.cloud-local built-in discovered';
+    expect(infos({ plugins: [] })).toEqual(expect.arrayContaining([...found, builtIn]));
+    expect(infos({ plugins: [], discover: [] }).filter((line) => line.endsWith('ready'))).toEqual([]);
+    expect(infos({ plugins: ['./plugins/b.vault'], discover: ['folder', 'dependency'] }).slice(0, 3)).toEqual([
+      'b.vault ./plugins/b.vault listed ready',
+      'acme.vault plugins/acme.vault folder ready',
+      'dep.vault node_modules/dep dependency ready',
+    ]);
+  });
+
+  test('serve as those that are listed do', async () => {
+    space.plugin(VAULT);
+    expect(await asks({ plugins: [], bindings: BOUND })).toBe('acme.vault#default:x');
+  });
+
+  test('one that is not sound is told, with how to leave it out', async () => {
+    space.plugin({ ...VAULT, manifest: { main: undefined } });
+    expect(await problem({ plugins: [] })).toMatch(
+      /^RC1107 <space>.plugins.acme.vault.plugin.json:1:1 plugin "<space>.plugins.acme.vault": main is missing. It was found in .*"enabled": false/,
+    );
+    await expect(space.host({ plugins: [{ use: './plugins/acme.vault', enabled: false }] })).resolves.toBeDefined();
+  });
+
+  test('of one id the first is taken, the next reported as shadowed', async () => {
+    const [first, second] = [space.plugin(VAULT), space.plugin({ ...VAULT, folder: 'elsewhere' })];
+    const host = await space.host({ plugins: [second, first], bindings: BOUND });
+    expect(host.warnings).toEqual([
+      'plugin "acme.vault" of "./plugins/acme.vault" is shadowed: that of "./elsewhere" comes first',
+    ]);
+    expect(infos({ plugins: [second] })).toEqual(
+      expect.arrayContaining(['acme.vault ./elsewhere listed ready', 'acme.vault plugins/acme.vault folder shadowed']),
+    );
+  });
+
+  test('the id of a built-in one is taken only by who says that he means it', async () => {
+    const use = space.plugin({ ...VAULT, id: 'rollout.cloud-local' });
+    expect(await problem({ plugins: [use] })).toMatch(
+      /^RC1113 <space>.plugins.json:3:5 .*"rollout.cloud-local" is the id of a built-in plugin; .*"replace": true/,
+    );
+    const replacing = { plugins: [{ use, replace: true }], bindings: BOUND };
+    expect(await asks(replacing)).toBe('acme.vault#default:x');
+    expect(infos(replacing)).toContain('rollout.cloud-local rollout.cloud-local built-in shadowed');
+  });
+
+  test('an adapter of a built-in one says what to list', async () => {
+    expect(await problem({ plugins: [], bindings: { Storage: { adapter: 'local.memory' } } })).toContain(
+      'plugin "rollout.cloud-local", which has it, is built in and not listed; list it under "plugins"',
+    );
+  });
+});
+
+describe('conditions and dependencies', () => {
+  const VAULT_ON = (manifest: object): TestPlugin => ({
+    ...VAULT,
+    manifest: { ...manifest } as Record<string, unknown>,
+  });
+
+  test.each([
+    ['platform', { platform: ['plan9'] }, `it works on plan9, this is ${process.platform}`],
+    ['architecture', { arch: ['pdp11'] }, `it works on pdp11, this is ${process.arch}`],
+    ['environment', { env: ['ACME_UNSET', 'PATH'] }, 'environment variable ACME_UNSET is not set'],
+  ])('a plugin for another %s is unavailable, and who wants it is told why', async (_name, when, reason) => {
+    const use = space.plugin(VAULT_ON({ when }));
+    const host = await space.host({ plugins: [use] });
+    expect(host.warnings).toEqual([]);
+    expect(host.report().missing).toEqual([{ use, reason }]);
+    expect(await problem({ plugins: [use], bindings: BOUND })).toContain(`which has it, is not available: ${reason}`);
+  });
+
+  test('one whose conditions hold is there', async () => {
+    const when = { platform: [process.platform], arch: [process.arch], env: ['PATH'] };
+    expect(await asks({ plugins: [space.plugin(VAULT_ON({ when }))], bindings: BOUND })).toBe('acme.vault#default:x');
+  });
+
+  const named = (id: string, manifest: object = {}) =>
+    space.plugin({
+      id,
+      adapters: [],
+      code: `log('${id}'); export default definePlugin({ adapters: {}, deactivate() { log('end ' + '${id}') } });`,
+      manifest: manifest as Record<string, unknown>,
+    });
+
+  test('a plugin is activated after those that it depends on, and deactivated before', async () => {
+    named('c.base');
+    named('b.base', { dependsOn: ['c.base@^1.0.0'] });
+    const use = space.plugin(VAULT_ON({ dependsOn: ['b.base'], optionalDependsOn: ['none.such', 'c.base'] }));
+    const host = await space.host({ plugins: [use], bindings: BOUND });
+    await host.get(SecretStore);
+    expect(space.log).toEqual(['c.base', 'b.base', 'imported']);
+    await host.stop();
+    expect(space.log.slice(3)).toEqual(['end b.base', 'end c.base']);
+  });
+
+  test('one that depends on what is not there, or on another version, is told; optional, it is left out', async () => {
+    const use = space.plugin(VAULT_ON({ dependsOn: ['b.base'] }));
+    expect(await problem({ plugins: [use], bindings: BOUND })).toMatch(
+      /^RC1114 <space>.plugins.json:3:5 plugin ".*" depends on plugin "b.base", which is not there; list it under "plugins"/,
+    );
+    expect((await space.host({ plugins: [{ use, optional: true }] })).warnings[0]).toContain('RC1114');
+    const base = named('b.base', { version: '2.0.0' });
+    space.plugin(VAULT_ON({ dependsOn: ['b.base@^1.0.0'] }));
+    expect(await problem({ plugins: [use] })).toContain('depends on plugin "b.base" ^1.0.0, found 2.0.0');
+    expect(await problem({ plugins: [use, { use: base, enabled: false }] })).toContain(
+      'which is disabled: it is disabled',
+    );
+  });
+
+  test('a circle of plugins is told with its path', async () => {
+    named('a.one', { dependsOn: ['b.two'] });
+    named('b.two', { dependsOn: ['a.one'] });
+    expect(await problem({ plugins: [] })).toMatch(/^RC1201 .*in a circle: a.one -> b.two -> a.one/);
+  });
+});
+
+describe('files that are no manifest', () => {
+  test.each([
+    ['nested 100,000 deep', '['.repeat(100_000), /plugin.json:1:101 .*nested deeper than 100 levels/],
+    ['a comment', '{ // no\n}', /plugin.json:1:3 .*not a JSON file/],
+    ['an array', '[]', /plugin.json:1:1 .*must be of type object, found an array/],
+    ['null', 'null', /plugin.json:1:1 .*must be of type object, found null/],
+    ['5 MiB', `"${'x'.repeat(5 * 2 ** 20)}"`, /plugin.json .*more than 4194304 bytes/],
+    [
+      'an id that is another plugin’s capability',
+      JSON.stringify({
+        id: 'a',
+        version: '1.0.0',
+        main: './index.mjs',
+        contributes: { capabilities: [{ id: 'b/Notes@1' }] },
+      }),
+      /plugin.json:1:87 .*capabilities.0.id: a capability of this plugin begins with "a\/"/,
+    ],
+  ])('%s is refused with its place', async (_name, text, expected) => {
+    const use = space.plugin(VAULT);
+    space.write('plugins/acme.vault/plugin.json', text);
+    expect(await problem({ plugins: [use] })).toMatch(
+      new RegExp(`RC1107 <space>/plugins/acme.vault/${expected.source}`),
+    );
+  });
+
+  test('a folder in its place, and a package.json whose key is at fault', async () => {
+    mkdirSync(space.path('a/plugin.json'), { recursive: true });
+    expect(await problem({ plugins: ['./a'] })).toContain(
+      'RC1107 <space>/a/plugin.json plugin "./a": it is not a file.',
+    );
+    space.write('b/package.json', '{\n "name": "b",\n "rollout-cloud": { "id": 3 } }');
+    expect(await problem({ plugins: ['./b'] })).toContain(
+      'RC1107 <space>/b/package.json:3:27 plugin "./b": id must be of type string',
+    );
   });
 });

@@ -98,13 +98,25 @@ export const CONFIGURATION: Row[] = [
     says: [/RC1104 .*roott: unknown key\. Did you mean "root"\?/],
   },
   {
-    name: 'a variable of a later version',
+    name: 'a variable of the wrong type',
     args: ['compute'],
     env: { ROLLOUT_CLOUD__bindings: '1' },
     code: 2,
-    says: [/RC1005 .*ROLLOUT_CLOUD__bindings: not supported/],
+    says: [/RC1004 env ROLLOUT_CLOUD__bindings bindings must be of type object, found 1/],
   },
-  { name: '--profile', args: ['--profile', 'x', 'compute'], code: 2, says: [/--profile is not supported yet/] },
+  {
+    name: 'nested 100,000 deep',
+    args: ['compute'],
+    ...configured('['.repeat(100_000)),
+    code: 2,
+    says: [/RC1002 .*plugins\.json:1:101 arrays and objects are nested deeper than 100 levels/],
+  },
+  {
+    name: 'a profile that is not there',
+    args: ['--profile', 'x', 'compute'],
+    code: 2,
+    says: [/RC1006 .* there is no profile "x"\. The configuration has no profiles\./],
+  },
   { name: '--set of a stranger', args: ['--set', '__proto__.x=1', 'compute'], code: 2, says: [/RC1003 .*__proto__/] },
   { name: '--set of a wrong type', args: ['--set', 'bindings=1', 'compute'], code: 2, says: [/RC1004 .* found 1/] },
 ];

@@ -1,0 +1,394 @@
+/**
+ * Finds plugins, in this order: those that the configuration lists; folders in `./plugins` beside it; dependencies of its
+ * package that carry a manifest, where `discover` asks for them; and those that come with this package, which load when
+ * they are listed. Of one id the first is taken, and the others are reported as shadowed.
+ *
+ * `use` is the id of a built-in plugin, a folder (`./plugins/vault`), or the name of a package, looked up from the
+ * configuration file's folder as Node would. No code of a plugin runs here.
+ */
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import type { PluginManifest } from '../contracts/plugin.js';
+import type { ConfigPath, LoadedConfig } from './config.js';
+import { type ManifestReading, manifestFile, type Plugin, readManifest, satisfies } from './manifest.js';
+import { ADAPTERS_FOLDER } from './own-package.js';
+import { type Place, type Problem, type ProblemCode, showPlace, suggest } from './problems.js';
+
+/** Where a plugin was found; the order is that of precedence. */
+export type PluginSource = 'listed' | 'folder' | 'dependency' | 'built-in';
+
+/** What became of a plugin before any of its code is loaded. `discovered`: built in, and not listed. */
+export type FoundState =
+  | 'ready'
+  | 'discovered'
+  | 'missing'
+  | 'invalid'
+  | 'incompatible'
+  | 'disabled'
+  | 'shadowed'
+  | 'unavailable';
+
+/** A plugin that was found or listed, as plain data. */
+export interface PluginInfo {
+  /** `null` where its manifest could not be read. */
+  readonly id: string | null;
+  readonly version: string | null;
+  /** As the configuration names it; the folder where it does not. */
+  readonly use: string;
+  readonly source: PluginSource;
+  readonly folder: string | null;
+  readonly state: FoundState;
+  /** Why it is not ready. */
+  readonly reason: string | null;
+  readonly optional: boolean;
+  /** Ids of its adapters, as far as they are known. */
+  readonly adapters: readonly string[];
+  readonly middleware: readonly string[];
+}
+
+export interface Discovery {
+  /** Those that are ready, a plugin after those that it depends on. */
+  readonly plugins: readonly Plugin[];
+  /** All that were found or listed, in the order of precedence. */
+  readonly infos: readonly PluginInfo[];
+  /** About optional plugins that are not there, and shadowed ones. */
+  readonly warnings: readonly string[];
+  readonly problems: readonly Problem[];
+  /** Built-in plugins that are not listed and contribute nothing but their middleware. */
+  readonly wrappers: readonly Plugin[];
+}
+
+const DEFAULT_PLUGINS = ['rollout.cloud-local'];
+const DEFAULT_SOURCES = ['folder'];
+
+/** Folders and dependencies that are looked through: more are no project's own. */
+const CANDIDATES_MAX = 10_000;
+
+/** A plugin in the making. */
+interface Candidate {
+  readonly use: string;
+  readonly source: PluginSource;
+  /** Where it is listed, else that of its manifest. */
+  readonly place: Place | null;
+  readonly optional: boolean;
+  readonly enabled: boolean;
+  readonly replace: boolean;
+  readonly folder: string | null;
+  reading: ManifestReading;
+  state: FoundState;
+  reason: string | null;
+}
+
+/** Finds and reads every plugin there is for a configuration. */
+export function discover(config: LoadedConfig): Discovery {
+  return new Search(config).result();
+}
+
+class Search {
+  readonly #config: LoadedConfig;
+  readonly #builtIn: ReadonlyMap<string, string> = builtInFolders();
+  readonly #candidates: Candidate[] = [];
+  readonly #folders = new Set<string>();
+  readonly #problems: Problem[] = [];
+  readonly #warnings: string[] = [];
+
+  constructor(config: LoadedConfig) {
+    this.#config = config;
+    for (const [index, entry] of (config.value.plugins ?? DEFAULT_PLUGINS).entries()) {
+      if (!config.isBroken(['plugins', index]))
+        this.#addListed(typeof entry === 'string' ? { use: entry } : entry, index);
+    }
+    const sources: readonly string[] = config.isBroken(['discover']) ? [] : (config.value.discover ?? DEFAULT_SOURCES);
+    if (sources.includes('folder')) for (const folder of pluginFolders(config.folder)) this.#addFound(folder, 'folder');
+    if (sources.includes('dependency')) {
+      for (const folder of dependencyFolders(config.folder)) this.#addFound(folder, 'dependency');
+    }
+    for (const [id, folder] of this.#builtIn) this.#addBuiltIn(id, folder);
+    this.#settle();
+  }
+
+  result(): Discovery {
+    return {
+      plugins: this.#inOrder(),
+      infos: this.#candidates.map(infoOf),
+      warnings: this.#warnings,
+      problems: this.#problems,
+      wrappers: this.#candidates.flatMap(({ state, reading: { plugin } }) =>
+        state === 'discovered' && plugin !== null ? [plugin] : [],
+      ),
+    };
+  }
+
+  #addListed(entry: { use: string; optional?: boolean; enabled?: boolean; replace?: boolean }, index: number): void {
+    const { use, optional = false, enabled = true, replace = false } = entry;
+    const path: ConfigPath = typeof this.#config.value.plugins?.[index] === 'string' ? [index] : [index, 'use'];
+    const place = this.#config.place(['plugins', ...path]);
+    const common = { use, source: 'listed', place, optional, enabled, replace } as const;
+    const where = this.#locate(use);
+    if ('missing' in where) {
+      const faults = [{ code: 'RC1106', place: null, message: where.missing } as const];
+      const reading: ManifestReading = { state: 'invalid', plugin: null, manifest: null, faults };
+      this.#candidates.push({
+        ...common,
+        folder: null,
+        reading,
+        state: enabled ? 'missing' : 'disabled',
+        reason: null,
+      });
+      return;
+    }
+    this.#read({ ...common, folder: where.folder });
+  }
+
+  #addFound(folder: string, source: PluginSource): void {
+    // What is listed, is not found a second time.
+    if (this.#folders.has(realpathSync(folder))) return;
+    this.#read({ use: folder, source, place: null, optional: false, enabled: true, replace: false, folder });
+  }
+
+  #addBuiltIn(id: string, folder: string): void {
+    if (this.#folders.has(realpathSync(folder))) return;
+    this.#read({ use: id, source: 'built-in', place: null, optional: false, enabled: true, replace: false, folder });
+  }
+
+  #read(found: Omit<Candidate, 'reading' | 'state' | 'reason'> & { folder: string }): void {
+    const isBuiltIn = [...this.#builtIn.values()].includes(found.folder);
+    const reading = readManifest(found.folder, { env: this.#config.env, isBuiltIn });
+    this.#folders.add(realpathSync(found.folder));
+    const unlisted = found.source === 'built-in' && reading.state === 'ready';
+    const state = !found.enabled ? 'disabled' : unlisted ? 'discovered' : reading.state;
+    this.#candidates.push({ ...found, reading, state, reason: reading.reason ?? null });
+  }
+
+  /** The folder that `use` names, or what is to be said where there is none. */
+  #locate(use: string): { folder: string } | { missing: string } {
+    const from = this.#config.folder;
+    // One letter before the colon is a Windows drive.
+    if (/^[a-z][a-z0-9+.-]+:/i.test(use)) {
+      return { missing: `plugin "${use}": URLs are not loaded; name a folder or a package.` };
+    }
+    if (use.includes('\0')) return { missing: `plugin ${JSON.stringify(use)}: no folder has such a name.` };
+    const isPath = use.startsWith('.') || resolve(use) === use;
+    const folder = this.#builtIn.get(use) ?? (isPath ? resolve(from, use) : packageFolder(use, from));
+    if (folder === null) return { missing: notInstalled(use, from, [...this.#builtIn.keys()]) };
+    return existsSync(folder) ? { folder } : { missing: `plugin "${use}": there is no folder ${folder}.` };
+  }
+
+  /** Says of each candidate what becomes of it, and of those that are at fault why. */
+  #settle(): void {
+    const taken = new Map<string, Candidate>();
+    for (const candidate of this.#candidates) {
+      const { manifest } = candidate.reading;
+      if (candidate.state === 'disabled') candidate.reason = 'it is disabled';
+      else if (candidate.state === 'discovered') this.#settleBuiltIn(candidate, taken);
+      else if (candidate.state === 'ready' && manifest !== null) this.#settleReady(candidate, manifest, taken);
+      else if (candidate.state !== 'unavailable') this.#fault(candidate, candidate.reading.faults);
+    }
+    this.#checkDependencies(taken);
+  }
+
+  #settleReady(candidate: Candidate, { id }: PluginManifest, taken: Map<string, Candidate>): void {
+    const first = taken.get(id);
+    if (first !== undefined) {
+      candidate.state = 'shadowed';
+      candidate.reason = `plugin "${id}" of "${first.use}" comes first`;
+      this.#warnings.push(`plugin "${id}" of "${candidate.use}" is shadowed: that of "${first.use}" comes first`);
+      return;
+    }
+    const own = this.#builtIn.get(id);
+    if (own !== undefined && own !== candidate.folder && !candidate.replace) {
+      const message = `plugin "${candidate.use}": "${id}" is the id of a built-in plugin; give it another, or say "replace": true to take its place.`;
+      candidate.state = 'invalid';
+      this.#fault(candidate, [{ code: 'RC1113', place: null, message }]);
+      return;
+    }
+    taken.set(id, candidate);
+  }
+
+  #settleBuiltIn(candidate: Candidate, taken: Map<string, Candidate>): void {
+    const first = taken.get(candidate.use);
+    if (first === undefined) {
+      candidate.reason = 'it is built in and not listed';
+      return;
+    }
+    candidate.state = 'shadowed';
+    candidate.reason = `plugin "${candidate.use}" of "${first.use}" replaces it`;
+  }
+
+  /** Leaves out what depends on what is not there, and what depends on that, until nothing changes. */
+  #checkDependencies(taken: Map<string, Candidate>): void {
+    for (let changed = true; changed; ) {
+      changed = false;
+      for (const [id, candidate] of taken) {
+        const message = this.#unmetDependency(candidate, taken);
+        if (message === null) continue;
+        taken.delete(id);
+        candidate.state = 'unavailable';
+        this.#fault(candidate, [{ code: 'RC1114', place: null, message }]);
+        changed = true;
+      }
+    }
+  }
+
+  #unmetDependency({ reading, use }: Candidate, taken: ReadonlyMap<string, Candidate>): string | null {
+    for (const wanted of reading.manifest?.dependsOn ?? []) {
+      const { id, range } = dependency(wanted);
+      const found = taken.get(id)?.reading.manifest;
+      const who = `plugin "${use}" depends on plugin "${id}"`;
+      if (found == null) {
+        const other = this.#candidates.find((each) => each.reading.manifest?.id === id);
+        if (other === undefined) return `${who}, which is not there; list it under "plugins".`;
+        return `${who}, which is ${other.state}${other.reason === null ? '' : `: ${other.reason}`}.`;
+      }
+      if (range !== null && !satisfies(found.version, range)) {
+        return `${who} ${range}, found ${found.version}; install versions that agree.`;
+      }
+    }
+    return null;
+  }
+
+  #fault(candidate: Candidate, faults: ManifestReading['faults']): void {
+    const { use, optional, place } = candidate;
+    const told = faults.map(({ code, place: own, message }) => {
+      const named = code === 'RC1107' ? `plugin "${use}": ${message.replace(/\.$/, '')}.` : message;
+      return { code, place: own ?? place, message: named };
+    });
+    candidate.reason = told.map(({ message }) => message).join(' ');
+    if (optional) {
+      const lines = told.map(({ code, place: at, message }) =>
+        at === place || at === null ? `${code} ${message}` : `${code} ${showPlace(at)} ${message}`,
+      );
+      this.#warnings.push(`optional plugin "${use}" is left out: ${lines.join('; ')}`);
+      return;
+    }
+    const mayHelp: readonly ProblemCode[] = ['RC1106', 'RC1111', 'RC1114'];
+    for (const problem of told) {
+      const isUrl = problem.message.includes('URLs are not loaded');
+      const hint = mayHelp.includes(problem.code) && !isUrl && candidate.source === 'listed';
+      const off =
+        candidate.source === 'listed' ? '' : ` It was found in ${use}; to leave it out, list it with "enabled": false.`;
+      const more = hint ? ' Mark it "optional": true to continue without it.' : off;
+      this.#problems.push({ ...problem, message: `${problem.message}${more}` });
+    }
+  }
+
+  /** Each plugin after those that it depends on; a circle is a problem. */
+  #inOrder(): Plugin[] {
+    const ready = this.#candidates.filter(({ state }) => state === 'ready');
+    const byId = new Map(ready.map((candidate) => [candidate.reading.manifest?.id ?? '', candidate]));
+    const done = new Set<Candidate>();
+    const visit = (candidate: Candidate, trail: readonly Candidate[]): void => {
+      if (done.has(candidate)) return;
+      const start = trail.indexOf(candidate);
+      if (start >= 0) {
+        const ids = [...trail.slice(start), candidate].map(({ reading }) => reading.manifest?.id);
+        const message = `plugins depend on one another in a circle: ${ids.join(' -> ')}`;
+        this.#problems.push({ code: 'RC1201', place: candidate.place, message });
+        return;
+      }
+      const { dependsOn = [], optionalDependsOn = [] } = candidate.reading.manifest ?? {};
+      for (const wanted of [...dependsOn, ...optionalDependsOn]) {
+        const next = byId.get(dependency(wanted).id);
+        if (next !== undefined) visit(next, [...trail, candidate]);
+      }
+      done.add(candidate);
+    };
+    for (const candidate of ready) visit(candidate, []);
+    return [...done].flatMap(({ reading: { plugin } }) =>
+      plugin === null ? [] : [{ ...plugin, base: this.#config.folder }],
+    );
+  }
+}
+
+/** `acme.base@^1.2.0`: the id, and the range where one is asked for. */
+export function dependency(wanted: string): { id: string; range: string | null } {
+  const at = wanted.indexOf('@');
+  return at < 0 ? { id: wanted, range: null } : { id: wanted.slice(0, at), range: wanted.slice(at + 1) };
+}
+
+function infoOf({ use, source, folder, state, reason, optional, reading: { manifest } }: Candidate): PluginInfo {
+  const { adapters = [], middleware = [] } = manifest?.contributes ?? {};
+  return {
+    id: manifest?.id ?? null,
+    version: manifest?.version ?? null,
+    use,
+    source,
+    folder,
+    state,
+    reason,
+    optional,
+    adapters: adapters.map(({ id }) => id),
+    middleware: [...new Set(middleware.map(({ id }) => id))],
+  };
+}
+
+/** What to do is install it only where the name can be a package's: `npm i a/b` would fetch a stranger's repository. */
+function notInstalled(use: string, from: string, builtIn: readonly string[]): string {
+  const asked = `plugin "${use}" is not installed (looked from ${from}).`;
+  if (existsSync(join(from, use))) return `${asked} A folder is written "./${use}".`;
+  const hint = suggest(use, builtIn).replace('Known', 'Built in');
+  return `${asked}${isPackageName(use) && !hint.includes('Did you mean') ? ` Run: npm i ${use}.` : ''}${hint}`;
+}
+
+function isPackageName(name: string): boolean {
+  return /^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/.test(name);
+}
+
+/**
+ * Where Node would find a package from a folder, for ESM-only packages and links too: its folder's real path. Resolving a
+ * file of it fails for a package that exports nothing to `require`, so its folder is looked for.
+ */
+export function packageFolder(name: string, from: string): string | null {
+  if (!isPackageName(name)) return null;
+  const paths = createRequire(join(from, 'plugins.json')).resolve.paths(name) ?? [];
+  const found = paths.map((path) => join(path, name)).find((path) => existsSync(join(path, 'package.json')));
+  return found === undefined ? null : realpathSync(found);
+}
+
+/** Folders in `./plugins` that have a manifest. */
+function pluginFolders(from: string): string[] {
+  const parent = join(from, 'plugins');
+  if (!existsSync(parent)) return [];
+  const entries = readdirSync(parent, { withFileTypes: true }).filter((e) => e.isDirectory() || e.isSymbolicLink());
+  const folders = entries.slice(0, CANDIDATES_MAX).map(({ name }) => join(parent, name));
+  return folders.filter(carriesManifest).sort();
+}
+
+/** Folders of the dependencies of the nearest package.json that have a manifest. */
+function dependencyFolders(from: string): string[] {
+  let folder = from;
+  while (!existsSync(join(folder, 'package.json'))) {
+    if (folder === dirname(folder)) return [];
+    folder = dirname(folder);
+  }
+  const { dependencies, optionalDependencies } = jsonOf(join(folder, 'package.json'));
+  const names = Object.keys({ ...Object(dependencies), ...Object(optionalDependencies) }).slice(0, CANDIDATES_MAX);
+  return names.flatMap((name) => packageFolder(name, from) ?? []).filter(carriesManifest);
+}
+
+function carriesManifest(folder: string): boolean {
+  const found = manifestFile(folder);
+  return found !== null && (found.key === null || found.key in jsonOf(found.file));
+}
+
+/** What is no JSON carries no manifest, either; whoever owns the file is told by other tools. */
+function jsonOf(file: string): Record<string, unknown> {
+  try {
+    return Object(JSON.parse(readFileSync(file, 'utf8')));
+  } catch {
+    return {};
+  }
+}
+
+/** Folders of the plugins that come with this package, by id. */
+function builtInFolders(): ReadonlyMap<string, string> {
+  const folders = new Map<string, string>();
+  for (const name of readdirSync(ADAPTERS_FOLDER)) {
+    const file = join(ADAPTERS_FOLDER, name, 'plugin.json');
+    if (!existsSync(file)) continue;
+    const { id } = JSON.parse(readFileSync(file, 'utf8')) as { id: string };
+    folders.set(id, join(ADAPTERS_FOLDER, name));
+  }
+  return folders;
+}

@@ -1,0 +1,147 @@
+/**
+ * Layers of a configuration, each put on top of those below. Objects merge, arrays replace, `null` deletes; two things are
+ * particular to bindings:
+ *
+ * - the short form, `{ adapter, … }`, speaks of the default instance where another layer names instances;
+ * - `config` belongs to the adapter: a layer that names another adapter starts without the `config` below it.
+ */
+import { type ConfigPath, toValue, type Written } from './document.js';
+import type { Place } from './problems.js';
+
+/** `above` on top of `below`, both of the shape of plugins.json. */
+export function putOnTop(below: Written, above: Written): Written {
+  return merge(below, above, (key, lower, upper) =>
+    key === 'bindings' ? merge(lower, upper, (_capability, a, b) => mergeBinding(a, b)) : merge(lower, upper),
+  );
+}
+
+type MergeField = (key: string, below: Written, above: Written) => Written;
+
+function merge(below: Written, above: Written, field: MergeField = (_key, a, b) => merge(a, b)): Written {
+  if (above.fields === undefined) return above;
+  if (below.items !== undefined && above.implied) return mergeItems(below, below.items, above.fields);
+  if (below.fields === undefined) return withoutNulls(above);
+  const fields = new Map(below.fields);
+  for (const [key, upper] of above.fields) {
+    const lower = fields.get(key);
+    if (isNull(upper)) fields.delete(key);
+    else fields.set(key, lower === undefined ? withoutNulls(upper) : field(key, lower, upper));
+  }
+  // An object that was set into keeps its place, unless it came to be by that.
+  return { ...(below.implied && !above.implied ? above : below), fields };
+}
+
+/** Sets items of an array, which paths name by index. What is no index makes it an object, which the schema refuses. */
+function mergeItems(below: Written, items: readonly Written[], set: ReadonlyMap<string, Written>): Written {
+  const next: (Written | null)[] = [...items];
+  for (const [key, upper] of set) {
+    const index = /^\d{1,9}$/.test(key) ? Number(key) : -1;
+    const lower = next[index];
+    if (index < 0 || index > next.length) {
+      const { items: _items, ...rest } = below;
+      return { ...rest, origin: upper.origin, fields: set };
+    }
+    next[index] = isNull(upper) ? null : lower == null ? withoutNulls(upper) : merge(lower, upper);
+  }
+  return { ...below, items: next.filter((item) => item !== null) };
+}
+
+function mergeBinding(below: Written, above: Written): Written {
+  if (below.fields === undefined || above.fields === undefined) return merge(below, above);
+  if (!hasInstances(below) && !hasInstances(above)) return mergeInstance(below, above);
+  const [lower, upper] = [inLongForm(below, 'default'), inLongForm(above, defaultOf(below))];
+  return merge(lower, upper, (key, a, b) =>
+    key === 'instances' ? merge(a, b, (_name, one, other) => mergeInstance(one, other)) : merge(a, b),
+  );
+}
+
+function mergeInstance(below: Written, above: Written): Written {
+  const [before, after] = [below.fields?.get('adapter'), above.fields?.get('adapter')];
+  const changes = before !== undefined && after !== undefined && text(before) !== text(after);
+  if (!changes || below.fields === undefined) return merge(below, above);
+  return merge({ ...below, fields: new Map([...below.fields].filter(([key]) => key !== 'config')) }, above);
+}
+
+function hasInstances({ fields }: Written): boolean {
+  return fields !== undefined && (fields.has('instances') || fields.has('default'));
+}
+
+function inLongForm(binding: Written, name: string): Written {
+  if (hasInstances(binding)) return binding;
+  const instances: Written = { value: null, origin: binding.origin, fields: new Map([[name, binding]]), implied: true };
+  return { ...binding, fields: new Map([['instances', instances]]) };
+}
+
+/** The instance that the short form means: as the plan has it, where no name is given. */
+function defaultOf({ fields }: Written): string {
+  const [named, instances] = [fields?.get('default')?.value, fields?.get('instances')?.fields];
+  if (typeof named === 'string') return named;
+  const [only] = instances?.keys() ?? [];
+  return instances?.size === 1 && only !== undefined ? only : 'default';
+}
+
+function text(written: Written): string {
+  return JSON.stringify(toValue(written));
+}
+
+function isNull({ value, fields, items }: Written): boolean {
+  return value === null && fields === undefined && items === undefined;
+}
+
+/** What deletes, and has nothing to delete. In arrays `null` is a value. */
+function withoutNulls(written: Written): Written {
+  if (written.fields === undefined) return written;
+  const kept = [...written.fields].filter(([, field]) => !isNull(field));
+  return { ...written, fields: new Map(kept.map(([key, field]) => [key, withoutNulls(field)])) };
+}
+
+/** A layer that sets single values, each by its path. */
+export function settings(entries: Iterable<readonly [path: readonly string[], value: Written]>): Written[] {
+  return [...entries].map(([path, value]) =>
+    path.reduceRight<Written>(
+      (inner, step) => ({ value: null, origin: value.origin, fields: new Map([[step, inner]]), implied: true }),
+      value,
+    ),
+  );
+}
+
+const VARIABLE = /\$\{env:/;
+const REFERENCE = /(\$?)\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}/g;
+
+/**
+ * Puts environment variables in the place of `${env:NAME}` and `${env:NAME:-default}`; `$${env:…}` stands for itself.
+ * @param tell is called for each value that cannot be had
+ */
+export function interpolate(
+  root: Written,
+  env: Readonly<Record<string, string | undefined>>,
+  tell: (fault: { path: ConfigPath; place: Place; message: string }) => void,
+): Written {
+  const visit = (written: Written, path: ConfigPath): Written => {
+    const { items, fields, value } = written;
+    if (items !== undefined) return { ...written, items: items.map((item, i) => visit(item, [...path, i])) };
+    if (fields !== undefined) {
+      const entries = [...fields].map(([key, field]) => [key, visit(field, [...path, key])] as const);
+      return { ...written, fields: new Map(entries) };
+    }
+    if (typeof value !== 'string' || !VARIABLE.test(value)) return written;
+    const fault = (message: string) => tell({ path, place: written.origin.place(), message });
+    const variables: string[] = [];
+    const filled = value.replace(REFERENCE, (all, dollar: string, name: string, fallback: string | undefined) => {
+      if (dollar !== '') return all.slice(1);
+      variables.push(name);
+      const found = env[name];
+      // As in a shell, what follows :- is for a variable that is empty, too.
+      if (found !== undefined && (found !== '' || fallback === undefined)) return found;
+      if (fallback === undefined) {
+        fault(`environment variable ${name} is not set and has no default; write \${env:${name}:-value} or set it.`);
+      }
+      return fallback ?? '';
+    });
+    if (VARIABLE.test(value.replace(REFERENCE, ''))) {
+      fault('an environment variable is written ${env:NAME} or ${env:NAME:-default}; as plain text it is $${env:NAME}');
+    }
+    return { ...written, value: filled, origin: { ...written.origin, variables } };
+  };
+  return visit(root, []);
+}
