@@ -9,6 +9,7 @@
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { PluginManifest } from '../contracts/plugin.js';
 import type { ConfigPath, LoadedConfig } from './config.js';
 import { type ManifestReading, manifestFile, type Plugin, readManifest, satisfies } from './manifest.js';
@@ -87,7 +88,7 @@ export function discover(config: LoadedConfig): Discovery {
 
 class Search {
   readonly #config: LoadedConfig;
-  readonly #builtIn: ReadonlyMap<string, string> = builtInFolders();
+  readonly #builtIn = builtInPlugins();
   readonly #candidates: Candidate[] = [];
   readonly #folders = new Set<string>();
   readonly #problems: Problem[] = [];
@@ -104,7 +105,7 @@ class Search {
     if (sources.includes('dependency')) {
       for (const folder of dependencyFolders(config.folder)) this.#addFound(folder, 'dependency');
     }
-    for (const [id, folder] of this.#builtIn) this.#addBuiltIn(id, folder);
+    for (const [id, plugin] of this.#builtIn) this.#addBuiltIn(id, plugin);
     this.#settle();
   }
 
@@ -147,17 +148,20 @@ class Search {
     this.#read({ use: folder, source, place: null, optional: false, enabled: true, replace: false, folder });
   }
 
-  #addBuiltIn(id: string, folder: string): void {
-    if (this.#folders.has(realpathSync(folder))) return;
-    this.#read({ use: id, source: 'built-in', place: null, optional: false, enabled: true, replace: false, folder });
+  /** One that is not listed. It is our own: until it is listed, what it says is taken as it stands. */
+  #addBuiltIn(use: string, plugin: Plugin): void {
+    const { folder, manifest } = plugin;
+    if (this.#folders.has(folder)) return;
+    const reading: ManifestReading = { state: 'ready', plugin, manifest, faults: [] };
+    const common = { place: null, optional: false, enabled: true, replace: false, reason: null } as const;
+    this.#candidates.push({ ...common, use, source: 'built-in', folder, reading, state: 'discovered' });
   }
 
   #read(found: Omit<Candidate, 'reading' | 'state' | 'reason'> & { folder: string }): void {
-    const isBuiltIn = [...this.#builtIn.values()].includes(found.folder);
+    const isBuiltIn = [...this.#builtIn.values()].some(({ folder }) => folder === found.folder);
     const reading = readManifest(found.folder, { env: this.#config.env, isBuiltIn });
     this.#folders.add(realpathSync(found.folder));
-    const unlisted = found.source === 'built-in' && reading.state === 'ready';
-    const state = !found.enabled ? 'disabled' : unlisted ? 'discovered' : reading.state;
+    const state = found.enabled ? reading.state : 'disabled';
     this.#candidates.push({ ...found, reading, state, reason: reading.reason ?? null });
   }
 
@@ -170,7 +174,7 @@ class Search {
     }
     if (use.includes('\0')) return { missing: `plugin ${JSON.stringify(use)}: no folder has such a name.` };
     const isPath = use.startsWith('.') || resolve(use) === use;
-    const folder = this.#builtIn.get(use) ?? (isPath ? resolve(from, use) : packageFolder(use, from));
+    const folder = this.#builtIn.get(use)?.folder ?? (isPath ? resolve(from, use) : packageFolder(use, from));
     if (folder === null) return { missing: notInstalled(use, from, [...this.#builtIn.keys()]) };
     return existsSync(folder) ? { folder } : { missing: `plugin "${use}": there is no folder ${folder}.` };
   }
@@ -197,7 +201,7 @@ class Search {
       return;
     }
     const own = this.#builtIn.get(id);
-    if (own !== undefined && own !== candidate.folder && !candidate.replace) {
+    if (own !== undefined && own.folder !== candidate.folder && !candidate.replace) {
       const message = `plugin "${candidate.use}": "${id}" is the id of a built-in plugin; give it another, or say "replace": true to take its place.`;
       candidate.state = 'invalid';
       this.#fault(candidate, [{ code: 'RC1113', place: null, message }]);
@@ -381,14 +385,16 @@ function jsonOf(file: string): Record<string, unknown> {
   }
 }
 
-/** Folders of the plugins that come with this package, by id. */
-function builtInFolders(): ReadonlyMap<string, string> {
-  const folders = new Map<string, string>();
+/** The plugins that come with this package, by id. */
+function builtInPlugins(): ReadonlyMap<string, Plugin> {
+  const plugins = new Map<string, Plugin>();
   for (const name of readdirSync(ADAPTERS_FOLDER)) {
-    const file = join(ADAPTERS_FOLDER, name, 'plugin.json');
+    const folder = join(realpathSync(ADAPTERS_FOLDER), name);
+    const file = join(folder, 'plugin.json');
     if (!existsSync(file)) continue;
-    const { id } = JSON.parse(readFileSync(file, 'utf8')) as { id: string };
-    folders.set(id, join(ADAPTERS_FOLDER, name));
+    const given = JSON.parse(readFileSync(file, 'utf8')) as PluginManifest;
+    const manifest = { ...given, contributes: { ...given.contributes, adapters: given.contributes.adapters ?? [] } };
+    plugins.set(manifest.id, { manifest, folder, mainUrl: pathToFileURL(join(folder, manifest.main)).href });
   }
-  return folders;
+  return plugins;
 }

@@ -15,7 +15,8 @@ let app: InstalledPackage;
 
 beforeAll(() => {
   app = new InstalledPackage();
-  app.write('local.json', LOCAL_JSON);
+  // Without those of its ./plugins.
+  app.write('local.json', { ...LOCAL_JSON, discover: [] });
   app.write('plugins.json', PLUGINS_JSON);
   for (const [name, content] of Object.entries({ ...VAULT, ...NOTES })) app.write(name, content);
   app.write(
@@ -100,7 +101,7 @@ describe('schemas that are compiled ahead', () => {
         bindigns: {},
       },
     ],
-    ['of plugin.json', { plugins: ['./plugins/broken'] }],
+    ['of plugin.json', { plugins: ['./broken'] }],
     [
       'of the local adapters',
       {
@@ -113,13 +114,13 @@ describe('schemas that are compiled ahead', () => {
       },
     ],
   ])('%s: faults are told as Ajv tells them', async (_, config) => {
-    app.write('plugins/broken/plugin.json', {
+    app.write('broken/plugin.json', {
       id: 'A',
       main: '',
       contributes: { adapters: [{ provides: 'x' }] },
       x: 1,
     });
-    const file = app.write('broken.json', config);
+    const file = app.write('broken.json', { discover: [], ...config });
     const told = await createHost({ config: file }).then(
       () => '',
       ({ message }: Error) => message,
