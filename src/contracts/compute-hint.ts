@@ -27,7 +27,7 @@ export interface GpuInfo {
   readonly uuid?: string | null;
   /** `domain:bus:device.function`; what duplicates are told by where there is no uuid. nvmlDeviceGetPciInfo, `busId`. */
   readonly pciBusId?: string | null;
-  /** MiB. The same call as `memoryMib`, `used`; version 2 leaves out what the driver keeps for itself, 1 does not. */
+  /** MiB. The same call as `memoryMib`, `used`; the older one counts what the driver keeps for itself, too. */
   readonly memoryUsedMib?: number | null;
   /**
    * Share of the last sample period in which a kernel ran, 0 to 1. Not occupancy: one tiny kernel reads as busy.

@@ -172,8 +172,8 @@ function reader(bind: (names: readonly string[], parameters: readonly string[]) 
   };
 
   /**
-   * nvmlMemory_v2_t { uint version; uint64 total, reserved, free, used }, whose `used` leaves out what the driver keeps
-   * for itself, as nvidia-smi shows it; or nvmlMemory_t { uint64 total, free, used }.
+   * nvmlMemory_v2_t { uint version; uint64 total, reserved, free, used }, which tells what the driver keeps for itself
+   * apart; or nvmlMemory_t { uint64 total, free, used }, whose `used` includes it.
    */
   function memoryOf(device: bigint): { total: bigint; used: bigint } | null {
     const out = Buffer.alloc(40);
