@@ -101,6 +101,25 @@ export class Peer {
   readonly #errors = new Map<number, object>();
   readonly #errorIds = new WeakMap<object, number>();
   readonly #farErrorIds = new WeakMap<object, number>();
+  /** Of the message that is being made or read, which is done in one go. */
+  #scope: Scope | null = null;
+  #given = false;
+  readonly #places: Places = {
+    lend: (value, kind) => this.#lend(value, kind, this.#given),
+    farId: (value) => this.#references.get(value)?.id,
+    own: (id) => this.#loans.get(id)?.value,
+    borrow: (reference) => this.#borrow(reference, this.#scope),
+    follow: (signal) => this.#follow(signal, this.#scope),
+    followed: (id) => {
+      const controller = this.#followed.get(id) ?? new AbortController();
+      this.#followed.set(id, controller);
+      return controller.signal;
+    },
+    errorId: (error) => this.#errorId(error),
+    errorOf: (id) => this.#errors.get(id),
+    farErrorId: (error) => this.#farErrorIds.get(error),
+    cameFrom: (error, id) => void this.#farErrorIds.set(error, id),
+  };
   #nextId = 0;
   #closed: Error | null = null;
   #watch: NodeJS.Timeout | undefined;
@@ -194,7 +213,7 @@ export class Peer {
         this.#settle(message[1], message[0] === 'ok', message[2]);
         return;
       case 'abort':
-        this.#followed.get(message[1])?.abort(decode(message[2], this.#places(null)));
+        this.#followed.get(message[1])?.abort(this.#decode(message[2], null));
         return;
       case 'forget':
         this.#followed.delete(message[1]);
@@ -235,11 +254,11 @@ export class Peer {
     try {
       const loan = this.#loans.get(to);
       if (loan === undefined) throw new FatalError('Internal', `${method}() of an object that was given back`);
-      const value = await loan.target.invoke(method, decode(args, this.#places(null)) as unknown[]);
+      const value = await loan.target.invoke(method, this.#decode(args, null) as unknown[]);
       // What the root answers is the giver's own; what a method of a contract made is the far side's alone.
       answer = ['ok', id, this.#encode(value, scope, to !== ROOT)];
     } catch (error) {
-      answer = ['no', id, new Encoder(this.#places(scope)).error(error)];
+      answer = ['no', id, this.#encodeError(error, scope)];
     }
     if (this.#loans.get(to)?.target.isOver?.()) this.#loans.delete(to);
     if (id === 0) return;
@@ -250,7 +269,7 @@ export class Peer {
   #settle(id: number, isOk: boolean, value: unknown): void {
     const pending = this.#take(id);
     // Given up after an abort: what the answer lends is given back when its stand-in is collected.
-    const decoded = decode(value, this.#places(pending?.scope ?? null));
+    const decoded = this.#decode(value, pending?.scope ?? null);
     if (pending === undefined) return;
     if (isOk) pending.resolve(decoded);
     else pending.reject(decoded);
@@ -315,27 +334,28 @@ export class Peer {
     }
   }
 
-  #encode(value: unknown, scope: Scope, given = false): unknown {
-    return new Encoder(this.#places(scope, given), this.#options.messageBytesMax).encode(value);
+  #encode(value: unknown, scope: Scope | null, given = false): unknown {
+    return this.#within(scope, given, () => new Encoder(this.#places, this.#options.messageBytesMax).encode(value));
   }
 
-  #places(scope: Scope | null, given = false): Places {
-    return {
-      lend: (value, kind) => this.#lend(value, kind, given),
-      farId: (value) => this.#references.get(value)?.id,
-      own: (id) => this.#loans.get(id)?.value,
-      borrow: (reference) => this.#borrow(reference, scope),
-      follow: (signal) => this.#follow(signal, scope),
-      followed: (id) => {
-        const controller = this.#followed.get(id) ?? new AbortController();
-        this.#followed.set(id, controller);
-        return controller.signal;
-      },
-      errorId: (error) => this.#errorId(error),
-      errorOf: (id) => this.#errors.get(id),
-      farErrorId: (error) => this.#farErrorIds.get(error),
-      cameFrom: (error, id) => void this.#farErrorIds.set(error, id),
-    };
+  #encodeError(error: unknown, scope: Scope | null): unknown {
+    return this.#within(scope, false, () => new Encoder(this.#places).error(error));
+  }
+
+  #decode(value: unknown, scope: Scope | null): unknown {
+    return this.#within(scope, false, () => decode(value, this.#places));
+  }
+
+  /** Reading a value may run a getter, and that may make a call: then there is another message in between. */
+  #within<T>(scope: Scope | null, given: boolean, work: () => T): T {
+    const before = [this.#scope, this.#given] as const;
+    this.#scope = scope;
+    this.#given = given;
+    try {
+      return work();
+    } finally {
+      [this.#scope, this.#given] = before;
+    }
   }
 
   #lend(value: object, kind: Reference['kind'], given: boolean): Reference {
@@ -392,7 +412,7 @@ export class Peer {
     let followed = this.#following.get(signal);
     if (followed === undefined) {
       const id = ++this.#nextId;
-      const onAbort = () => this.#tell(['abort', id, new Encoder(this.#places(null)).error(signal.reason)]);
+      const onAbort = () => this.#tell(['abort', id, this.#encodeError(signal.reason, null)]);
       signal.addEventListener('abort', onAbort, { once: true });
       followed = { id, count: 0, stop: () => signal.removeEventListener('abort', onAbort) };
       this.#following.set(signal, followed);

@@ -90,8 +90,10 @@ export class Encoder {
     if (Array.isArray(value)) return Array.from(value, (each) => this.encode(each, depth + 1));
     if (isPlain(value)) {
       if (hasMethods(value)) return this.#reference(value, 'object');
-      const entries = Object.entries(value).map(([key, each]) => [key, this.encode(each, depth + 1)] as const);
-      const data = Object.fromEntries(entries);
+      const data: Record<string, unknown> = {};
+      for (const key of Object.keys(value)) {
+        set(data, key, this.encode((value as Record<string, unknown>)[key], depth + 1));
+      }
       return '$' in value ? { $: 'data', data } : data;
     }
     if (isSecretValue(value)) return { $: 'secret', text: this.encode(value.reveal()) };
@@ -243,7 +245,16 @@ function decodeMarked(value: Marked, places: Places): unknown {
 }
 
 function decodeRecord(value: object, places: Places): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, decode(each, places)]));
+  const data: Record<string, unknown> = {};
+  for (const key of Object.keys(value)) set(data, key, decode((value as Record<string, unknown>)[key], places));
+  return data;
+}
+
+/** `__proto__` is a key like any other. */
+function set(data: Record<string, unknown>, key: string, value: unknown): void {
+  if (key === '__proto__')
+    Object.defineProperty(data, key, { value, enumerable: true, configurable: true, writable: true });
+  else data[key] = value;
 }
 
 /** Bytes of a message share its buffer: whoever kept a few of them would keep it all. */
