@@ -15,6 +15,7 @@ import { columns } from './columns.js';
 import { type InstanceOptions, withInstance } from './instance.js';
 import { type Cli, UsageError } from './io.js';
 import { bytes, type Colors, colorsFor, plural, write, writeJson } from './output.js';
+import { printable } from './tour/paths.js';
 
 interface ComputeOptions extends InstanceOptions {
   /** Seconds between two readings; `true`: the default ones. */
@@ -93,7 +94,13 @@ async function watching(cli: Cli, hint: ComputeHint, everySeconds: number): Prom
 
 function table(reading: Reading, colors: Colors): string {
   const { bold } = colors;
-  return columns(machineRows(reading, colors).map(([label = '', text = '']) => [bold(label), text]));
+  return columns(machineRows(safe(reading), colors).map(([label = '', text = '']) => [bold(label), text]));
+}
+
+/** Names and reasons come from drivers and their programs: what could disturb a terminal is escaped. */
+function safe(reading: Reading): Reading {
+  const escaped = (_: string, value: unknown) => (typeof value === 'string' ? printable(Buffer.from(value)) : value);
+  return JSON.parse(JSON.stringify(reading), escaped) as Reading;
 }
 
 function machineRows(machine: Reading, colors: Colors): string[][] {

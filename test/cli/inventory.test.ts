@@ -116,6 +116,17 @@ describe('compute', () => {
     });
   });
 
+  test('what could disturb a terminal is escaped, wherever it comes from', async () => {
+    const odd = { ...INVENTORY, gpus: [], gpuReason: 'nvidia-smi: \x1b[2J', gpuSources: [], hostname: 'a\u202eb' };
+    bindOdd(place, {
+      provides: 'ComputeHint@1',
+      factory: `() => ({ inventory: async () => (${JSON.stringify(odd)}), preemptionSignal: async () => null })`,
+    });
+    const { stdout } = await place.run(['compute']);
+    expect(stdout).toContain('none: nvidia-smi: \\u001b[2J');
+    expect(stdout).toContain('a\\u202eb, 6.1.0');
+  });
+
   /** A hint whose figures tell how often it has been asked, and with which options. */
   const COUNTING = `(() => {
     let count = 0;

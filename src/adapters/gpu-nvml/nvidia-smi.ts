@@ -48,11 +48,11 @@ export function parse(output: string, fields: readonly Field[]): ChildAnswer {
       source: 'nvidia-smi',
       index,
       uuid: value('uuid'),
-      pciBusId: value('pci.bus_id'),
+      pciBusId: matching(value('pci.bus_id'), /^([\da-f]{4,8}:)?[\da-f]{2}:[\da-f]{2}\.[0-7]$/i),
       memoryUsedMib: usedMib === null || memoryMib === null ? null : Math.min(usedMib, memoryMib),
       utilization: percent === null ? null : Math.min(1, percent / 100),
       temperatureC: number(value('temperature.gpu')),
-      computeCapability: value('compute_cap'),
+      computeCapability: matching(value('compute_cap'), /^\d+\.\d+$/),
       migMode: mig === null ? null : mig === 'Enabled',
     });
   }
@@ -61,6 +61,10 @@ export function parse(output: string, fields: readonly Field[]): ChildAnswer {
 }
 
 const LINE_CHARS_MAX = 200;
+
+function matching(text: string | null, form: RegExp): string | null {
+  return text !== null && form.test(text) ? text : null;
+}
 
 function number(text: string | null): number | null {
   return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null;

@@ -2,7 +2,9 @@
 import { copyFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
 import { NvmlEnumerator } from '../../../src/adapters/gpu-nvml/enumerator.js';
+import { parse, QUERIES } from '../../../src/adapters/gpu-nvml/nvidia-smi.js';
 import { ShortChildren } from '../../../src/adapters/gpu-nvml/short-child.js';
 import { type GpuEnumeration, GpuEnumerator } from '../../../src/contracts/index.js';
 import { conformance } from '../../../src/testing/conformance.js';
@@ -125,6 +127,37 @@ onLinux('nvidia-smi (skipped elsewhere than on Linux)', () => {
   test('one that hangs takes what is left of the time, and nothing is asked after it', async () => {
     const { reason } = await answerOf('exec /bin/sleep 60', [AMD], 1_500);
     expect(reason).toBe(`${NO_KOFFI}; nvidia-smi did not answer within 1500 ms: the driver hangs`);
+  });
+
+  test('whatever it prints, the answer keeps the contract (1,000 outputs, drawn at random)', async () => {
+    const value = fc.constantFrom(
+      '0',
+      '1',
+      '99',
+      '[N/A]',
+      '',
+      ' ',
+      '-1',
+      '1e9',
+      'NVIDIA',
+      '9.0',
+      '00000000:04:00.0',
+      'x',
+      '\u0000',
+      '[GPU is lost]',
+    );
+    const line = fc.array(value, { minLength: 9, maxLength: 12 }).map((values) => values.join(', '));
+    const output = fc.array(fc.oneof(line, fc.string()), { maxLength: 4 }).map((lines) => lines.join('\n'));
+    await fc.assert(
+      fc.asyncProperty(output, fc.constantFrom(...QUERIES), async (text, fields) => {
+        const answer = { ...parse(text, fields), source: 'nvidia-smi' };
+        // Two GPUs of one uuid are the driver's doing.
+        const gpus = answer.gpus.map((gpu) => ({ ...gpu, uuid: null }));
+        for (const c of conformance(GpuEnumerator))
+          await c.run(() => ({ enumerate: async () => ({ ...answer, gpus }) }));
+      }),
+      { numRuns: 1_000 },
+    );
   });
 
   for (const c of conformance(GpuEnumerator))
