@@ -12,7 +12,8 @@
  * the caller until the queue is opened again: the write may have reached the disk before the failure was seen.
  *
  * Features: `lease` (leases and tokens), `delay`, `key` (idempotent enqueue), `dead-letters`, `replay` (items survive
- * the process), `multi-process`. What an adapter does not declare rejects with `ConfigInvalid`, `FEATURE_UNSUPPORTED`.
+ * the process), `multi-process` (processes share the queue; what
+ * one held goes back when it closes the queue). What an adapter does not declare rejects with `ConfigInvalid`, `FEATURE_UNSUPPORTED`.
  */
 import * as check from './arguments.js';
 import { capability, type DoorContext, iterable } from './capability.js';

@@ -13,6 +13,7 @@ import { InMemQueue } from './in-mem-queue.js';
 import { MemoryStorage } from './memory-storage.js';
 import { NodeSqliteStorage } from './node-sqlite-storage.js';
 import { FsObjectStore } from './object-store.js';
+import { SqliteQueue } from './sqlite-queue.js';
 import { SqliteStorage } from './sqlite-storage.js';
 
 export type { CachedObjectStoreOptions, CacheStats } from './cached-object-store.js';
@@ -30,6 +31,7 @@ export type {
   GetToFileOptions,
   PutFileOptions,
 } from './object-store.js';
+export type { SqliteQueueOptions } from './sqlite-queue.js';
 export type { SqliteStorageOptions } from './sqlite-storage.js';
 export {
   CachedObjectStore,
@@ -38,6 +40,7 @@ export {
   InMemQueue,
   MemoryStorage,
   NodeSqliteStorage,
+  SqliteQueue,
   SqliteStorage,
 };
 
@@ -50,6 +53,8 @@ export default definePlugin({
     // Instances are queues of their own without being told so twice; the one of the short form has no name.
     'local.in-mem': async ({ config, name, get, clock }) =>
       InMemQueue.open(await get(Storage), { ...(name !== 'default' && { name }), ...config, clock }),
+    'local.sqlite-queue': ({ config: { path, ...options }, name, clock }) =>
+      SqliteQueue.open(path, { ...(name !== 'default' && { name }), ...options, clock }),
     'local.env': ({ config: { allowlist }, name }) => {
       const allowlistPlace = `plugins.json: bindings.SecretStore.instances.${name}.config.allowlist`;
       return new EnvSecretStore(allowlist, name === 'default' ? {} : { allowlistPlace });

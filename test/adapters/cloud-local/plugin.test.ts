@@ -8,8 +8,10 @@ import {
   InMemQueue,
   LinuxComputeHint,
   MemoryStorage,
+  type SqliteQueue,
   SqliteStorage,
 } from '../../../src/adapters/cloud-local/index.js';
+import { SQLITE_QUEUE_FEATURES } from '../../../src/adapters/cloud-local/sqlite-queue.js';
 import { ComputeHint, ObjectStore, Queue, SecretStore, Storage } from '../../../src/contracts/index.js';
 import { Workspace } from '../../support/workspace.js';
 
@@ -105,18 +107,30 @@ test('a backend is swapped by its binding alone', async () => {
   expect((await (await space.host({ bindings: memory })).make(App)).storage).toBeInstanceOf(MemoryStorage);
 });
 
+test('two hosts share a local.sqlite-queue, each instance a queue of its own', async () => {
+  const bindings = {
+    Queue: { instances: { default: { adapter: 'local.sqlite-queue' }, mail: { adapter: 'local.sqlite-queue' } } },
+  };
+  const [one, other] = [await space.host({ bindings }), await space.host({ bindings })];
+  const id = await (await one.get(Queue, 'mail')).enqueue(Buffer.from('x'));
+  expect((await (await other.get(Queue)).stats()).pending).toBe(0);
+  expect((await (await other.get(Queue, 'mail')).dequeue())?.id).toBe(id);
+  expect(((await one.get(Queue)) as SqliteQueue).path).toBe(space.path('data/queue.db'));
+});
+
 test('a second host on the same queue is told who has it', async () => {
   await (await space.host({ bindings: BINDINGS })).get(Queue);
   const second = await space.host({ bindings: BINDINGS });
   await expect(second.get(Queue)).rejects.toMatchObject({
     code: 'LOCKED',
-    message: expect.stringContaining(`process ${process.pid}`),
+    message: expect.stringMatching(new RegExp(`process ${process.pid}.* bind the adapter local\\.sqlite-queue`)),
   });
 });
 
 test('the manifest declares the features that the classes have, and their options', () => {
   const adapters = new Map(manifest.contributes.adapters.map((adapter) => [adapter.id, adapter]));
   expect(adapters.get('local.in-mem')?.features).toEqual([...IN_MEM_QUEUE_FEATURES]);
+  expect(adapters.get('local.sqlite-queue')?.features).toEqual([...SQLITE_QUEUE_FEATURES]);
   expect(adapters.get('local.fs')?.features).toEqual(['range']);
 });
 

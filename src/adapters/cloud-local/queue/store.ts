@@ -9,7 +9,7 @@
  * count ask for `normal`: a power cut may cost a count, never an item. Every call settles by the end of {@link QueueStore.close}, whatever the Storage does.
  */
 import { createHash } from 'node:crypto';
-import { FatalError } from '../../../contracts/errors.js';
+import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import { QueueItemId, show } from '../../../contracts/ids.js';
 import type { Storage, StorageDurability, StorageKey, StorageTxn } from '../../../contracts/storage.js';
 import { Commits, nextTurn, unanswered } from './commits.js';
@@ -53,7 +53,8 @@ export class QueueStore {
    * @throws FatalError ConfigInvalid, code `LOCKED`, naming the holder and its process id
    */
   static async open(storage: Storage, name: string | null): Promise<QueueStore> {
-    const lock = await storage.lock(lockName(name), { holder: name === null ? 'queue' : `queue ${name}` });
+    const holder = name === null ? 'queue' : `queue ${name}`;
+    const lock = await storage.lock(lockName(name), { holder }).catch((error) => Promise.reject(withWayOut(error)));
     return new QueueStore(storage, lock, name === null ? '' : `.${name}`);
   }
 
@@ -248,6 +249,16 @@ export class QueueStore {
       if (rows % ROWS_PER_TURN === 0) await nextTurn();
     }
   }
+}
+
+/** Who is locked out is told which adapter is made for several processes. */
+function withWayOut(error: unknown): unknown {
+  if (!isCoreError(error) || error.code !== 'LOCKED') return error;
+  return new FatalError(
+    'ConfigInvalid',
+    `${error.message}; for a queue that several processes share, bind the adapter local.sqlite-queue`,
+    { code: 'LOCKED', context: error.context, cause: error },
+  );
 }
 
 /** Lock names are as long as queue names, so a long queue name stands there as its hash; no queue name has dots. */

@@ -17,9 +17,18 @@ export interface FileLock {
   release(): Promise<void>;
 }
 
-/** @param file the database that the lock belongs to */
-export async function lockFile(engine: SqlEngine, file: string, name: string, holder: string): Promise<FileLock> {
-  const connection = await engine.open(`${file}.${name}.lock`, CONTENTION_MS);
+/**
+ * @param file the database that the lock belongs to
+ * @param contentionMs how long to wait for one that may only be about to be held
+ */
+export async function lockFile(
+  engine: SqlEngine,
+  file: string,
+  name: string,
+  holder: string,
+  contentionMs = CONTENTION_MS,
+): Promise<FileLock> {
+  const connection = await engine.open(`${file}.${name}.lock`, contentionMs);
   try {
     await connection.exec('PRAGMA synchronous = OFF');
     await connection.exec('BEGIN IMMEDIATE');

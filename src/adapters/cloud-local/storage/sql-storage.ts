@@ -35,7 +35,7 @@ import { makeFolder } from './folder.js';
 import { decodePath, encodePath, rangeOf, successor } from './keys.js';
 import { checkOptions, type SqliteStorageOptions, SYNCHRONOUS } from './options.js';
 import { Reader } from './reader.js';
-import { prepareFile } from './schema.js';
+import { prepareFile, STORAGE_SCHEMA } from './schema.js';
 import { Watchers } from './watch.js';
 
 /** What `openSql` hands to a class. */
@@ -70,7 +70,7 @@ export async function openSql<T extends SqlStorage>(
     const writer = await engine.open(file, options.busyTimeoutMs);
     opened.push(writer);
     await requireSafe(writer, engine);
-    await prepareFile(writer, file, options.durability);
+    await prepareFile(writer, file, options.durability, STORAGE_SCHEMA);
     await setPragmas(writer, file, options.durability);
     const reader = await engine.open(file, options.busyTimeoutMs);
     opened.push(reader);
@@ -215,7 +215,7 @@ export abstract class SqlStorage implements Storage {
 }
 
 /** @throws FatalError ConfigInvalid, code `STORAGE_FORMAT`, where the file system cannot hold a write-ahead log */
-async function setPragmas(writer: SqlConnection, file: string, durability: StorageDurability): Promise<void> {
+export async function setPragmas(writer: SqlConnection, file: string, durability: StorageDurability): Promise<void> {
   const [row] = await writer.all('PRAGMA journal_mode = WAL');
   if (row?.journal_mode !== 'wal') {
     const message = `${file} cannot keep a write-ahead log (its journal mode stays ${row?.journal_mode}); configure a path on a local disk`;
@@ -232,7 +232,7 @@ async function setPragmas(writer: SqlConnection, file: string, durability: Stora
  * A check that the database and its log are still the files that were opened: after somebody deleted or replaced one,
  * SQLite goes on writing to what nobody will find again. Two `stat`s, 3 µs each.
  */
-function stillThere(path: string): () => void {
+export function stillThere(path: string): () => void {
   const files = [path, `${path}-wal`].map((file) => ({ file, id: identity(file) }));
   return () => {
     for (const { file, id } of files) {
@@ -255,7 +255,7 @@ function identity(file: string): string | null {
 const OPEN_FILES = Symbol.for('rollout-cloud/sqlite-files');
 
 /** @throws FatalError ConfigInvalid: another engine has the file open in this process */
-function claim(file: string, { adapter }: SqlEngine): () => void {
+export function claim(file: string, { adapter }: SqlEngine): () => void {
   const shared = globalThis as { [OPEN_FILES]?: Map<string, { adapter: string; times: number }> };
   shared[OPEN_FILES] ??= new Map();
   const files = shared[OPEN_FILES];
@@ -276,6 +276,6 @@ function claim(file: string, { adapter }: SqlEngine): () => void {
 }
 
 /** Also of a file that is not there yet. */
-async function realPath(file: string): Promise<string> {
+export async function realPath(file: string): Promise<string> {
   return realpath(file).catch(async () => join(await realpath(dirname(file)), basename(file)));
 }

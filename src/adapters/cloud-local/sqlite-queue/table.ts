@@ -1,0 +1,319 @@
+/**
+ * What the queue keeps in its database, and every statement on it. All of it runs inside one write transaction of the
+ * caller's, which has loaded the queue's row with {@link Table.load} and saves it with {@link Table.save}.
+ *
+ *   pending ──take──> in flight ──ack──> gone
+ *    ▲  ▲                │  │
+ *    │  └── nack, lease  │  └──nack, delay──> delayed ──due──> pending
+ *    │      over, holder │
+ *    │      gone ────────┘         pending, attempts used up ──take──> dead ──requeue──> pending
+ *
+ * `seq` is the place in line: those given back count down from -1, those that join count up from 1. Deadlines are of the
+ * boot clock. Sums are kept in the queue's row, so that nothing has to be counted.
+ */
+import type { LeaseToken, QueueItemId } from '../../../contracts/ids.js';
+import type { Row, SqlConnection, SqlValue, Statements } from '../storage/engine.js';
+import type { Schema } from '../storage/schema.js';
+
+export const QUEUE_SCHEMA: Schema = {
+  // `rolq`
+  application: 0x726f6c71,
+  format: 1,
+  tables: `
+  CREATE TABLE boot (id TEXT NOT NULL);
+  CREATE TABLE queue (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    last TEXT NOT NULL DEFAULT '',
+    head INTEGER NOT NULL DEFAULT 0,
+    tail INTEGER NOT NULL DEFAULT 0,
+    pending INTEGER NOT NULL DEFAULT 0,
+    delayed INTEGER NOT NULL DEFAULT 0,
+    inFlight INTEGER NOT NULL DEFAULT 0,
+    dead INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    deadBytes INTEGER NOT NULL DEFAULT 0
+  );
+  CREATE TABLE opener (slot INTEGER PRIMARY KEY, queue INTEGER NOT NULL);
+  CREATE TABLE item (
+    queue INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    seq INTEGER,
+    due INTEGER,
+    wall INTEGER,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    opener INTEGER,
+    token TEXT,
+    key TEXT,
+    bytes INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (queue, id)
+  ) WITHOUT ROWID;
+  CREATE INDEX ready ON item (queue, seq) WHERE state = 0;
+  CREATE INDEX timed ON item (queue, due) WHERE due IS NOT NULL;
+  CREATE INDEX held ON item (opener) WHERE opener IS NOT NULL;
+  CREATE INDEX dead ON item (queue, id) WHERE state = 3;
+  CREATE TABLE key (
+    queue INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    until INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, key)
+  ) WITHOUT ROWID;
+  CREATE INDEX retained ON key (queue, until) WHERE until > 0`,
+};
+
+export const PENDING = 0;
+export const DELAYED = 1;
+export const IN_FLIGHT = 2;
+export const DEAD = 3;
+
+/** The queue's row. */
+export interface Sums {
+  readonly id: number;
+  last: string;
+  head: number;
+  tail: number;
+  pending: number;
+  delayed: number;
+  inFlight: number;
+  dead: number;
+  bytes: number;
+  deadBytes: number;
+  /** When the first lease or delay ends, on the boot clock; `null` for none. */
+  nextDue: number | null;
+}
+
+export interface NewItem {
+  readonly id: QueueItemId;
+  readonly state: typeof PENDING | typeof DELAYED;
+  readonly seq: number | null;
+  readonly due: number | null;
+  readonly wall: number | null;
+  readonly key: string | null;
+  readonly payload: Uint8Array;
+}
+
+/** What of an item changes when its state does. `opener` is kept while it is in flight. */
+export interface Change {
+  readonly id: QueueItemId;
+  readonly state: number;
+  readonly seq?: number | null;
+  readonly due?: number | null;
+  readonly wall?: number | null;
+  readonly token?: LeaseToken | null;
+  readonly attempts: number;
+}
+
+export interface ItemRow {
+  readonly id: QueueItemId;
+  readonly state: number;
+  readonly token: LeaseToken | null;
+  readonly attempts: number;
+  readonly bytes: number;
+  readonly key: string | null;
+}
+
+const SUMS = ['last', 'head', 'tail', 'pending', 'delayed', 'inFlight', 'dead', 'bytes', 'deadBytes'] as const;
+
+/** A payload above this is bound by itself; those below travel packed in one blob of at most so many bytes. */
+const PACKED_PAYLOAD_BYTES_MAX = 64 * 1024;
+const PACKED_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Deadlines that one transaction ends: more wait for the next one. */
+const DUE_MAX = 10_000;
+
+const COLUMNS = 'queue, id, state, seq, due, wall, key, bytes, payload';
+const INSERT_ONE = `INSERT INTO item (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const INSERT_PACKED = `INSERT INTO item (${COLUMNS}) SELECT ?3, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
+  value ->> 4, value ->> 5, value ->> 7, substr(?2, value ->> 6, value ->> 7) FROM json_each(?1)`;
+const UPDATE = `UPDATE item SET state = j.value ->> 1, seq = j.value ->> 2, due = j.value ->> 3, wall = j.value ->> 4,
+  token = j.value ->> 5, attempts = j.value ->> 6, opener = CASE WHEN j.value ->> 1 = ${IN_FLIGHT} THEN ?3 END
+  FROM json_each(?1) AS j WHERE item.queue = ?2 AND item.id = j.value ->> 0`;
+
+export class Table {
+  readonly #connection: SqlConnection;
+  readonly #statements: Statements;
+  readonly #queue: number;
+  readonly #slot: number;
+
+  constructor(connection: SqlConnection, statements: Statements, queue: number, slot: number) {
+    this.#connection = connection;
+    this.#statements = statements;
+    this.#queue = queue;
+    this.#slot = slot;
+  }
+
+  /** The table as it looks for another queue of the file. */
+  of(queue: number): Table {
+    return new Table(this.#connection, this.#statements, queue, this.#slot);
+  }
+
+  async load(): Promise<Sums> {
+    const [row] = await this.#all(
+      `SELECT *, (SELECT min(due) FROM item WHERE item.queue = queue.id AND due IS NOT NULL) AS nextDue
+       FROM queue WHERE id = ?`,
+      this.#queue,
+    );
+    return { ...row } as unknown as Sums;
+  }
+
+  async save(sums: Sums): Promise<void> {
+    const sets = SUMS.map((name) => `${name} = ?`).join();
+    await this.#run(`UPDATE queue SET ${sets} WHERE id = ?`, ...SUMS.map((name) => sums[name]), this.#queue);
+  }
+
+  /** First in line first. */
+  async ready(limit: number): Promise<(ItemRow & { readonly payload: Uint8Array })[]> {
+    return (await this.#all(
+      `SELECT id, state, token, attempts, bytes, key, payload FROM item WHERE queue = ? AND state = ${PENDING}
+       ORDER BY seq LIMIT ?`,
+      this.#queue,
+      limit,
+    )) as never;
+  }
+
+  /** Those whose lease or delay is over, oldest first. */
+  async due(nowMs: number): Promise<(ItemRow & { readonly due: number })[]> {
+    return (await this.#all(
+      `SELECT id, state, token, attempts, bytes, key, due FROM item WHERE queue = ? AND due IS NOT NULL AND due <= ?
+       ORDER BY id LIMIT ${DUE_MAX}`,
+      this.#queue,
+      nowMs,
+    )) as never;
+  }
+
+  async nextDue(): Promise<number | null> {
+    const [row] = await this.#all('SELECT min(due) AS due FROM item WHERE queue = ? AND due IS NOT NULL', this.#queue);
+    return (row?.due ?? null) as number | null;
+  }
+
+  /** The item first in line. */
+  async first(): Promise<QueueItemId | null> {
+    const sql = `SELECT id FROM item WHERE queue = ? AND state = ${PENDING} ORDER BY seq LIMIT 1`;
+    const [row] = await this.#all(sql, this.#queue);
+    return (row?.id ?? null) as QueueItemId | null;
+  }
+
+  async find(ids: readonly QueueItemId[]): Promise<Map<QueueItemId, ItemRow>> {
+    const rows = (await this.#all(
+      `SELECT id, state, token, attempts, bytes, key FROM item
+       WHERE queue = ? AND id IN (SELECT value FROM json_each(?))`,
+      this.#queue,
+      JSON.stringify(ids),
+    )) as unknown as ItemRow[];
+    return new Map(rows.map((row) => [row.id, row]));
+  }
+
+  /** Items that a purge may delete. */
+  async purgeable(which: 'pending' | 'dead', limit: number): Promise<ItemRow[]> {
+    const columns = 'SELECT id, state, token, attempts, bytes, key FROM item WHERE queue = ?1';
+    const delayed = `SELECT * FROM (${columns} AND due IS NOT NULL AND state = ${DELAYED} LIMIT ?2)`;
+    const pending = `SELECT * FROM (${columns} AND state = ${PENDING} LIMIT ?2)`;
+    const sql = which === 'dead' ? `${columns} AND state = ${DEAD} LIMIT ?2` : `${pending} UNION ALL ${delayed}`;
+    return (await this.#all(sql, this.#queue, limit)) as never;
+  }
+
+  async letters(after: string, limit: number): Promise<(ItemRow & { readonly payload: Uint8Array })[]> {
+    return (await this.#all(
+      `SELECT id, state, token, attempts, bytes, key, payload FROM item WHERE queue = ? AND state = ${DEAD} AND id > ?
+       ORDER BY id LIMIT ?`,
+      this.#queue,
+      after,
+      limit,
+    )) as never;
+  }
+
+  async insert(items: readonly NewItem[]): Promise<void> {
+    let packed: NewItem[] = [];
+    let bytes = 0;
+    for (const item of items) {
+      const { length } = item.payload;
+      if (!this.#connection.threaded || length > PACKED_PAYLOAD_BYTES_MAX) {
+        const { id, state, seq, due, wall, key, payload } = item;
+        await this.#run(INSERT_ONE, this.#queue, id, state, seq, due, wall, key, length, payload);
+        continue;
+      }
+      if (bytes + length > PACKED_BYTES_MAX) {
+        await this.#insertPacked(packed, bytes);
+        packed = [];
+        bytes = 0;
+      }
+      packed.push(item);
+      bytes += length;
+    }
+    if (packed.length > 0) await this.#insertPacked(packed, bytes);
+  }
+
+  async #insertPacked(items: readonly NewItem[], bytes: number): Promise<void> {
+    const payloads = Buffer.allocUnsafe(bytes);
+    let at = 0;
+    const rows = items.map(({ id, state, seq, due, wall, key, payload }) => {
+      payloads.set(payload, at);
+      at += payload.length;
+      return [id, state, seq, due, wall, key, at - payload.length + 1, payload.length];
+    });
+    await this.#run(INSERT_PACKED, JSON.stringify(rows), payloads, this.#queue);
+  }
+
+  async update(changes: readonly Change[]): Promise<void> {
+    if (changes.length === 0) return;
+    const rows = changes.map(({ id, state, seq = null, due = null, wall = null, token = null, attempts }) => [
+      id,
+      state,
+      seq,
+      due,
+      wall,
+      token,
+      attempts,
+    ]);
+    await this.#run(UPDATE, JSON.stringify(rows), this.#queue, this.#slot);
+  }
+
+  async remove(ids: readonly QueueItemId[]): Promise<void> {
+    if (ids.length === 0) return;
+    const sql = 'DELETE FROM item WHERE queue = ? AND id IN (SELECT value FROM json_each(?))';
+    await this.#run(sql, this.#queue, JSON.stringify(ids));
+  }
+
+  /** What a key stands for, unless its time is over. */
+  async key(key: string, wallMs: number): Promise<{ id: QueueItemId; digest: string } | null> {
+    const sql = 'SELECT id, digest FROM key WHERE queue = ? AND key = ? AND (until = 0 OR until > ?)';
+    const [row] = await this.#all(sql, this.#queue, key, wallMs);
+    return (row ?? null) as never;
+  }
+
+  async setKey(key: string, id: QueueItemId, digest: string): Promise<void> {
+    const sql = 'INSERT OR REPLACE INTO key (queue, key, id, digest) VALUES (?, ?, ?, ?)';
+    await this.#run(sql, this.#queue, key, id, digest);
+  }
+
+  /** Frees the keys of items that are gone, at once or (not 0) when the wall clock reaches `untilMs`. */
+  async freeKeys(keys: readonly string[], untilMs: number): Promise<void> {
+    if (keys.length === 0) return;
+    const which = 'WHERE queue = ? AND key IN (SELECT value FROM json_each(?))';
+    const json = JSON.stringify(keys);
+    if (untilMs === 0) await this.#run(`DELETE FROM key ${which}`, this.#queue, json);
+    else await this.#run(`UPDATE key SET until = ? ${which}`, untilMs, this.#queue, json);
+  }
+
+  /** Forgets some of the keys whose time is over: more than one enqueue adds, so that forgetting keeps up. */
+  async forgetKeys(wallMs: number): Promise<void> {
+    await this.#run(
+      `DELETE FROM key WHERE queue = ?1 AND key IN
+       (SELECT key FROM key WHERE queue = ?1 AND until > 0 AND until <= ?2 LIMIT 16)`,
+      this.#queue,
+      wallMs,
+    );
+  }
+
+  async #all(sql: string, ...values: SqlValue[]): Promise<Row[]> {
+    return (await this.#statements.of(sql)).all(...values);
+  }
+
+  async #run(sql: string, ...values: SqlValue[]): Promise<void> {
+    await (await this.#statements.of(sql)).run(...values);
+  }
+}
