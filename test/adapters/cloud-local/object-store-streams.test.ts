@@ -195,17 +195,17 @@ describe('calls in place', () => {
     expect(missing).toMatchObject({ status: 'rejected', reason: { kind: 'Internal' } });
   });
 
-  test('auto: the pool has the calls for a while once they are slow on average, not after one stall', async () => {
+  test('auto: the pool has the calls for a while once they are slow on average, not after a few stalls', async () => {
     const { files, counts } = counted(9);
     const disk = new Disk('auto', files);
-    for (let n = 0; n < 5; n++) {
+    for (let n = 0; n < 14; n++) {
       await disk.stat(path);
       await turns(1);
     }
-    expect(counts).toEqual({ statSync: 2, stat: 3 });
+    expect(counts).toEqual({ statSync: 10, stat: 4 });
     nowMs += 1_000;
     await disk.stat(path);
-    expect(counts).toEqual({ statSync: 3, stat: 3 });
+    expect(counts).toEqual({ statSync: 11, stat: 4 });
   });
 
   test('sync: every small call, however long they take; async: none', async () => {

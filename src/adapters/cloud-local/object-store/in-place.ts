@@ -59,7 +59,13 @@ const TURN_BUDGET_MS = 2;
 /** The disk is slow when calls take longer than this on average: a real one stalls for 7 to 11 ms at times. */
 const SLOW_CALL_MS = 0.5;
 
-/** Calls that the running average looks back on, so that one stall, or one loss of the processor, says nothing yet. */
+/**
+ * A call counts for no more than this in the average. On a busy machine a call may lose the processor for 10 ms and more,
+ * which says nothing of the disk; going by way of the pool then would make it lose it once more often.
+ */
+const COUNTED_CALL_MS_MAX = 2;
+
+/** Calls that the running average looks back on: a disk is slow when a quarter of them or more took long. */
 const AVERAGED_CALLS = 32;
 
 /** How long a slow disk keeps calls in the pool, until they are tried in place again. */
@@ -94,7 +100,7 @@ export class InPlace {
     if (this.#mode !== 'auto') return;
     const tookMs = performance.now() - this.#startedMs;
     this.#spentMs += tookMs;
-    this.#averageMs += (tookMs - this.#averageMs) / AVERAGED_CALLS;
+    this.#averageMs += (Math.min(tookMs, COUNTED_CALL_MS_MAX) - this.#averageMs) / AVERAGED_CALLS;
     if (this.#averageMs > SLOW_CALL_MS) {
       this.#averageMs = 0;
       this.#pausedUntilMs = this.#startedMs + tookMs + SLOW_PAUSE_MS;
