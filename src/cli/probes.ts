@@ -77,6 +77,36 @@ async function probeStorage(storage: Storage): Promise<ProbeResult> {
 
 const SURVIVES = { full: 'a power cut', normal: 'a crash of the process', off: 'nothing' };
 
+/** What an object store may tell of itself, beyond the contract. */
+interface Telling {
+  stats(): Promise<{
+    readonly durability?: 'none' | 'data' | 'full';
+    readonly hash?: string;
+    readonly quarantined?: number;
+  }>;
+}
+
+const PUT_SURVIVES = {
+  full: 'a power cut',
+  data: 'a power cut, but for its name',
+  none: 'a crash of the process',
+};
+
+function describeStore(stats: Awaited<ReturnType<Telling['stats']>> | undefined): ProbeResult {
+  const { durability, hash, quarantined = 0 } = stats ?? {};
+  const survives = durability && PUT_SURVIVES[durability];
+  const detail = ['put, get verified, delete', survives && `a put survives ${survives}`, hash && `BLAKE3 by ${hash}`]
+    .filter((part) => part !== undefined)
+    .join('; ');
+  if (quarantined === 0) return ok(detail);
+  const found = `${plural(quarantined, 'corrupt object')} in quarantine`;
+  return {
+    status: 'warn',
+    detail: `${detail}; ${found}`,
+    advice: 'put them again from their source, then remove them',
+  };
+}
+
 async function probeObjectStore(store: ObjectStore): Promise<ProbeResult> {
   // Random, so nobody else has stored it and deleting it takes nothing away.
   const bytes = randomBytes(64);
@@ -87,7 +117,7 @@ async function probeObjectStore(store: ObjectStore): Promise<ProbeResult> {
     await store.delete(id);
   }
   if (await store.exists(id)) throw new Error(`deleted object ${id} is still there`);
-  return ok('put, get verified, delete');
+  return describeStore(await (store as ObjectStore & Partial<Telling>).stats?.());
 }
 
 /** Long enough for any answer: the item is acked at once. */

@@ -56,7 +56,10 @@ describe('a healthy configuration', () => {
       detail: expect.stringContaining('write, read, delete, ping; a commit survives a power cut'),
       latencyMs: expect.any(Number),
     });
-    expect(findings['ObjectStore#default']).toMatchObject({ status: 'ok', detail: 'put, get verified, delete' });
+    expect(findings['ObjectStore#default']).toMatchObject({
+      status: 'ok',
+      detail: expect.stringMatching(/^put, get verified, delete; a put survives a power cut; BLAKE3 by /),
+    });
     expect(findings['Queue#default']).toMatchObject({
       status: 'ok',
       detail: expect.stringContaining('enqueue, lease, ack on a queue of its own; 0 pending'),

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -360,6 +361,8 @@ describe('verify', () => {
       checked: 2,
       bytes: 3,
       failed: 0,
+      quarantined: 0,
+      sidecarsHealed: 0,
     });
   });
 
@@ -370,10 +373,10 @@ describe('verify', () => {
     const { code, stdout } = await place.run(['objects', 'verify']);
     expect(code).toBe(1);
     expect(stdout.split('\n').sort()).toEqual(
-      ['', '3 objects checked, 4 B, 2 failed', `corrupt ${flipped}`, `corrupt ${cut}`].sort(),
+      ['', '3 objects checked, 16 B, 2 failed', `corrupt ${flipped}`, `corrupt ${cut}`].sort(),
     );
     const { problems, ...rest } = JSON.parse((await place.run(['objects', 'verify', '--json'])).stdout);
-    expect(rest).toEqual({ checked: 3, bytes: 4, failed: 2 });
+    expect(rest).toMatchObject({ checked: 3, bytes: 16, failed: 2 });
     expect(problems).toHaveLength(2);
     expect(problems).toContainEqual({ id: cut, problem: 'corrupt', message: expect.stringContaining(cut) });
     expect((await place.run(['objects', 'verify', good])).code).toBe(0);
@@ -386,6 +389,38 @@ describe('verify', () => {
     const { code, stdout } = await place.run(['objects', 'verify', 'f'.repeat(64), NEVER_STORED, id]);
     expect(code).toBe(1);
     expect(stdout).toMatch(/^missing f{64}\nunreadable 0{64}: .+\n3 objects checked, 1 B, 2 failed\n$/);
+  });
+
+  test('--quarantine moves corrupt ones away and says where; doctor tells of them', async () => {
+    const [good, bad] = [await put('good'), await put('flipped')];
+    writeFileSync(blob(bad), 'FLIPPED');
+    const { code, stdout } = await place.run(['objects', 'verify', '--quarantine']);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(
+      new RegExp(`^corrupt ${bad} -> .*/quarantine/${bad}\n2 objects checked, 11 B, 1 failed, 1 quarantined\n$`),
+    );
+    expect((await place.run(['objects', 'ls'])).stdout).toBe(`${good}\n`);
+    expect((await place.run(['objects', 'verify'])).code).toBe(0);
+    const doctor = await place.run(['doctor', '--json']);
+    expect(JSON.parse(doctor.stdout).findings).toContainEqual(
+      expect.objectContaining({
+        capability: 'ObjectStore',
+        status: 'warn',
+        detail: expect.stringMatching(/a put survives a power cut; BLAKE3 by .*; 1 corrupt object in quarantine/),
+      }),
+    );
+  });
+
+  test('--quarantine of an adapter that has none is refused: exit 2', async () => {
+    bindOdd(place, { provides: 'ObjectStore@1', factory: '() => more({ async *list() {} })' });
+    const { code, stderr } = await place.run(['objects', 'verify', '--quarantine']);
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('has no quarantine') });
+  });
+
+  test('sidecars are mended, and counted', async () => {
+    const id = await put('a');
+    rmSync(`${blob(id)}.meta.json`);
+    expect((await place.run(['objects', 'verify'])).stdout).toBe('1 object checked, 1 B, 0 failed, 1 sidecar mended\n');
   });
 
   test('one that is removed between the listing and the reading is no failure', async () => {

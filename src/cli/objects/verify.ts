@@ -1,6 +1,6 @@
 /** `objects verify`: reads objects back and checks their bytes against their ids. */
 import type { Command } from 'commander';
-import { isCoreError } from '../../contracts/errors.js';
+import { FatalError, isCoreError } from '../../contracts/errors.js';
 import type { ContentId } from '../../contracts/ids.js';
 import { ObjectStore } from '../../contracts/object-store.js';
 import { contentIds, examples, instanceOption } from '../arguments.js';
@@ -19,14 +19,41 @@ interface Finding {
   readonly id: ContentId;
   readonly problem: 'corrupt' | 'missing' | 'unreadable';
   readonly message: string;
+  /** Where it was moved to; left out where nothing was moved. */
+  readonly quarantinedTo?: string;
 }
 
 interface Tally {
   /** Objects looked at, whether they passed or not. */
   checked: number;
-  /** Bytes of those that passed, and of those that are being read. */
+  /** Bytes read. */
   bytes: number;
   failed: number;
+  /** `null` where the adapter has none of it. */
+  quarantined: number | null;
+  sidecarsHealed: number | null;
+}
+
+/** A store that goes through its objects itself, mends what it keeps beside them, and can put corrupt ones aside. */
+interface Verifying {
+  verify(options: {
+    readonly prefix?: string;
+    readonly quarantine: boolean;
+    readonly signal: AbortSignal;
+    readonly onFault: (fault: Finding & { readonly quarantinedTo: string | null }) => Promise<void>;
+    readonly onProgress: (report: StoreReport) => void;
+  }): Promise<StoreReport>;
+}
+
+interface StoreReport {
+  readonly checked: number;
+  readonly bytes: number;
+  readonly quarantined: number;
+  readonly sidecarsHealed: number;
+}
+
+interface VerifyCommandOptions extends InstanceOptions {
+  readonly quarantine?: boolean;
 }
 
 export function defineVerify(parent: Command, cli: Cli): void {
@@ -34,9 +61,10 @@ export function defineVerify(parent: Command, cli: Cli): void {
     .command('verify')
     .summary('read objects back and check them')
     .description('Read objects back and check their bytes against their ids; prints those that fail: exit code 1.')
+    .option('--quarantine', 'move corrupt objects out of the store, to the folder quarantine in its root')
     .argument('[id...]', 'ids of the objects; by default all that the store has', contentIds)
     .addOption(instanceOption())
-    .action((ids: ContentId[], options: InstanceOptions) => verify(cli, ids, options));
+    .action((ids: ContentId[], options: VerifyCommandOptions) => verify(cli, ids, options));
   examples(
     command,
     'rollout-cloud objects verify',
@@ -45,31 +73,107 @@ export function defineVerify(parent: Command, cli: Cli): void {
   );
 }
 
-async function verify(cli: Cli, ids: readonly ContentId[], options: InstanceOptions): Promise<void> {
+async function verify(cli: Cli, ids: readonly ContentId[], options: VerifyCommandOptions): Promise<void> {
   await withInstance(cli, ObjectStore, options, async (store) => {
-    const tally: Tally = { checked: 0, bytes: 0, failed: 0 };
+    const { quarantine = false } = options;
+    const itself = store as ObjectStore & Partial<Verifying>;
+    const canItself = typeof itself.verify === 'function';
+    if (quarantine && !canItself) {
+      throw new FatalError('ConfigInvalid', 'the adapter of this ObjectStore has no quarantine; local.fs has', {
+        code: 'FEATURE_UNSUPPORTED',
+      });
+    }
+    const tally: Tally = { checked: 0, bytes: 0, failed: 0, quarantined: null, sidecarsHealed: null };
     const text = () =>
       `verifying: ${plural(tally.checked, 'object')}, ${bytes(tally.bytes)}, ${count(tally.failed)} failed`;
     await Ticker.during(cli, 'one line', text, async (ticker) => {
-      const findings = findingsOf(cli, store, ids, tally);
+      const findings = canItself
+        ? findingsOfIts(cli, itself as Verifying, ids, quarantine, tally)
+        : findingsOf(cli, store, ids, tally);
       if (cli.json) {
-        const rest = () => ({ checked: tally.checked, bytes: tally.bytes, failed: tally.failed });
+        const rest = () => ({ ...tally });
         await writeJsonList(cli, findings, { key: 'problems', rest });
         return;
       }
       const { red } = colorsFor(cli.stdout, cli.env);
-      for await (const { id, problem, message } of findings) {
+      for await (const { id, problem, message, quarantinedTo } of findings) {
         ticker.hide();
-        await write(cli.stdout, `${red(problem)} ${id}${problem === 'unreadable' ? `: ${message}` : ''}\n`);
+        const more = problem === 'unreadable' ? `: ${message}` : quarantinedTo ? ` -> ${quarantinedTo}` : '';
+        await write(cli.stdout, `${red(problem)} ${id}${more}\n`);
       }
       ticker.hide();
       writeLine(
         cli.stdout,
-        `${plural(tally.checked, 'object')} checked, ${bytes(tally.bytes)}, ${count(tally.failed)} failed`,
+        `${plural(tally.checked, 'object')} checked, ${bytes(tally.bytes)}, ${count(tally.failed)} failed` +
+          (tally.quarantined ? `, ${count(tally.quarantined)} quarantined` : '') +
+          (tally.sidecarsHealed ? `, ${plural(tally.sidecarsHealed, 'sidecar')} mended` : ''),
       );
     });
     if (tally.failed > 0) cli.exitCode = 1;
   });
+}
+
+/** As the store tells them; it waits until each is taken. */
+async function* findingsOfIts(
+  cli: Cli,
+  store: Verifying,
+  ids: readonly ContentId[],
+  quarantine: boolean,
+  tally: Tally,
+): AsyncGenerator<Finding, void, void> {
+  Object.assign(tally, { quarantined: 0, sidecarsHealed: 0 });
+  for (const prefix of ids.length > 0 ? ids : ['']) {
+    const before = { ...tally };
+    const waiting: { readonly finding: Finding; readonly taken: () => void }[] = [];
+    let wake = () => {};
+    let ended = false;
+    const onProgress = (report: StoreReport) => {
+      for (const name of ['checked', 'bytes', 'quarantined', 'sidecarsHealed'] as const) {
+        tally[name] = (before[name] ?? 0) + report[name];
+      }
+    };
+    const walk = store
+      .verify({
+        prefix,
+        quarantine,
+        signal: cli.signal,
+        onProgress,
+        onFault: ({ id, problem, message, quarantinedTo }) =>
+          new Promise((taken) => {
+            waiting.push({
+              finding: { id, problem, message, ...(quarantinedTo !== null && { quarantinedTo }) },
+              taken,
+            });
+            wake();
+          }),
+      })
+      .finally(() => {
+        ended = true;
+        wake();
+      });
+    // Thrown below, when what was found before it is told.
+    walk.catch(() => {});
+    while (!ended || waiting.length > 0) {
+      const next = waiting.shift();
+      if (next === undefined) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          if (ended || waiting.length > 0) resolve();
+        });
+        continue;
+      }
+      tally.failed += 1;
+      yield next.finding;
+      next.taken();
+    }
+    const report = await walk;
+    onProgress(report);
+    if (prefix !== '' && report.checked === 0) {
+      tally.checked += 1;
+      tally.failed += 1;
+      yield { id: prefix as ContentId, problem: 'missing', message: `object not found: ${prefix}` };
+    }
+  }
 }
 
 async function* findingsOf(
@@ -91,15 +195,12 @@ async function* findingsOf(
 }
 
 async function check(cli: Cli, store: ObjectStore, id: ContentId, tally: Tally): Promise<Finding | null> {
-  let size = 0;
   try {
     for await (const chunk of await store.getStream(id, { signal: cli.signal })) {
-      size += chunk.length;
       tally.bytes += chunk.length;
     }
     return null;
   } catch (error) {
-    tally.bytes -= size;
     if (!isCoreError(error) || error.code === 'CLOSED') throw error;
     return { id, problem: PROBLEMS[error.code] ?? 'unreadable', message: error.message };
   }

@@ -22,8 +22,8 @@ export interface VerifyOptions {
   readonly quarantine?: boolean;
   /** Aborting rejects with `signal.reason`. */
   readonly signal?: AbortSignal;
-  /** Told of every fault as it is found. */
-  readonly onFault?: (fault: VerifyFault) => void;
+  /** Told of every fault as it is found; the walk waits for what it returns. */
+  readonly onFault?: (fault: VerifyFault) => void | Promise<void>;
   /** Told after each blob, and within large ones after each MiB. */
   readonly onProgress?: (report: VerifyReport) => void;
 }
@@ -145,7 +145,8 @@ class Walk {
     }
   }
 
-  async #idOf(file: OpenFile, buffer: Buffer): Promise<ContentId> {
+  /** @param isCounted whether its bytes are those of a blob that is being checked */
+  async #idOf(file: OpenFile, buffer: Buffer, isCounted = true): Promise<ContentId> {
     const { blake3 } = this.#store;
     const { signal, onProgress } = this.#options;
     let hasher: Awaited<ReturnType<Blake3['createHasher']>> | null = null;
@@ -153,7 +154,7 @@ class Walk {
       signal?.throwIfAborted();
       const count = await file.read(buffer, position);
       const block = buffer.subarray(0, count);
-      this.#counts.bytes += count;
+      if (isCounted) this.#counts.bytes += count;
       if (hasher === null && count < BLOCK_BYTES) return blake3.idOf(block);
       hasher ??= await blake3.createHasher();
       hasher.update(block);
@@ -180,7 +181,7 @@ class Walk {
     this.#counts.faultCount += 1;
     if (quarantinedTo !== null) this.#counts.quarantined += 1;
     if (this.#faults.length < FAULTS_LISTED_MAX) this.#faults.push(fault);
-    this.#options.onFault?.(fault);
+    await this.#options.onFault?.(fault);
   }
 
   /** Moves a corrupt blob away, under a name that nothing has. Null when the blob is another by now, or gone. */
@@ -199,7 +200,7 @@ class Walk {
     // A put may have replaced it since it was read: then the right bytes are what was moved.
     const file = await disk.open(path, 'r');
     try {
-      if ((await this.#idOf(file, Buffer.allocUnsafeSlow(BLOCK_BYTES))) === id) {
+      if ((await this.#idOf(file, Buffer.allocUnsafeSlow(BLOCK_BYTES), false)) === id) {
         await disk.rename(path, layout.blob(id));
         return null;
       }
