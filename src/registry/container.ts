@@ -26,7 +26,7 @@ export interface ContainerBinding {
 /** The container, and the host's own bindings in it. */
 export class HostContainer {
   readonly container = new Container();
-  readonly #own = new Map<string, { readonly binding: ContainerBinding; readonly identifier: BindingIdentifier }>();
+  readonly #own = new Map<string, { readonly binding: ContainerBinding; readonly bound: Bound }>();
 
   /** @param modules the bindings of each plugin, which are one module */
   constructor(modules: Iterable<readonly ContainerBinding[]>) {
@@ -45,11 +45,11 @@ export class HostContainer {
     const overridden = new Set(
       bindings.map(({ key }) => key).filter((key) => this.container.isBound(key, { name: NOBODY })),
     );
-    for (const [id, { binding, identifier }] of this.#own) {
+    for (const [id, { binding, bound }] of this.#own) {
       const same = next.get(id);
       if (same !== undefined && same.key === binding.key && same.isDefault === binding.isDefault) next.delete(id);
       else {
-        this.container.unbind(identifier);
+        this.container.unbind(bound.getIdentifier());
         this.#own.delete(id);
       }
     }
@@ -63,16 +63,19 @@ export class HostContainer {
     const bound = bind(key)
       .toDynamicValue(acquire)
       .when((request) => request.name === name || (isDefault && request.name === undefined));
-    this.#own.set(id, { binding, identifier: bound.getIdentifier() });
+    this.#own.set(id, { binding, bound });
   }
 }
 
+/** An identifier takes longer to make than a binding, and few are ever asked for. */
+type Bound = { getIdentifier(): BindingIdentifier };
+
 const NOBODY = Symbol('the name of no instance');
 
-/** What `@inject(key)` gives; `null` where nothing is bound so. */
-export async function resolveKey(container: Container, key: symbol, name: string | undefined): Promise<object | null> {
+/** What `@inject(key)` gives; `undefined` where nothing is bound so. */
+export function resolveKey(container: Container, key: symbol, name: string | undefined): Promise<object | undefined> {
   const options = { name, optional: true } as const;
-  return (await container.getAsync<object>(key, options)) ?? null;
+  return container.getAsync<object>(key, options);
 }
 
 /** Constructs a class of the application, its own dependencies first. */

@@ -303,11 +303,11 @@ export class Instance {
    * takes too long.
    * @param limitMs the most that each step may take, however much its manifest grants
    */
-  async stop(limitMs: () => number, reason: Error = closed(this.planned.key)): Promise<void> {
+  async stop(limitMs: () => number, reason = () => closed(this.planned.key) as Error): Promise<void> {
     const boundMs = () => Math.min(limitMs(), this.planned.adapter.manifest.timeouts?.disposeMs ?? DISPOSE_MS);
     let leaving = this.#leaving;
     if (this.#activation !== null) {
-      this.#activation.abort.abort(reason);
+      this.#activation.abort.abort(reason());
       await this.#activation.promise.catch(() => {});
       leaving = this.#unfinished;
     }
@@ -327,7 +327,7 @@ export class Instance {
     } catch (error) {
       drained = error;
     }
-    life?.abort(reason);
+    life?.abort(reason());
     this.#moveTo('disposing');
     try {
       await boundDispose(made.dispose(), `disposing ${shown(this.planned)}`, boundMs());

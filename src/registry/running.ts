@@ -102,14 +102,18 @@ export class PluginHost implements Host {
     return this.#assembly.outline.warnings;
   }
 
-  async get<T extends object>(capability: Capability<T>, name?: string): Promise<T> {
-    this.#demanded(checkToken(capability).name);
-    if (name !== undefined) check.text('name', name, 1, 64);
-    const found = await resolveKey(this.container, capability.key, name);
-    if (found === null) {
-      throw problemsError([this.#assembly.outline.plan.explainMissing(capability.name, name, capability.id)]);
+  // Not an async function: each promise on the way asks the instance for a `then`, and a warm demand has only these two.
+  get<T extends object>(capability: Capability<T>, name?: string): Promise<T> {
+    try {
+      this.#demanded(checkToken(capability).name);
+      if (name !== undefined) check.text('name', name, 1, 64);
+      return resolveKey(this.container, capability.key, name).then((found) => {
+        if (found !== undefined) return this.#faces.of(capability, found);
+        throw problemsError([this.#assembly.outline.plan.explainMissing(capability.name, name, capability.id)]);
+      });
+    } catch (error) {
+      return Promise.reject(error);
     }
-    return this.#faces.of(capability, found);
   }
 
   async getAll<T extends object>(capability: Capability<T>): Promise<T[]> {

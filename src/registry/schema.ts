@@ -25,8 +25,28 @@ export interface SchemaFault {
  * @throws Error when the schema itself is not valid
  */
 export function validate(schema: JsonSchema, value: unknown, shown: (found: unknown) => string = show): SchemaFault[] {
-  const check = PRECOMPILED.get(JSON.stringify(schema)) ?? compile(schema);
+  const check = validatorOf(schema);
   return check(value) ? [] : (check.errors ?? []).filter(isOwnFault).map((error) => toFault(error, shown));
+}
+
+/** Validators by schema: by the object while it lives, and by its text, as each host reads manifests anew. */
+const BY_OBJECT = new WeakMap<JsonSchema, Validator>();
+const BY_TEXT = new Map<string, Validator>();
+/** A process that makes host after host keeps the last so many, at some 10 KiB each. */
+const VALIDATORS_MAX = 500;
+
+function validatorOf(schema: JsonSchema): Validator {
+  let found = BY_OBJECT.get(schema);
+  if (found !== undefined) return found;
+  const text = JSON.stringify(schema);
+  found = PRECOMPILED.get(text) ?? BY_TEXT.get(text);
+  if (found === undefined) {
+    found = compile(schema);
+    if (BY_TEXT.size >= VALIDATORS_MAX) BY_TEXT.delete(BY_TEXT.keys().next().value as string);
+    BY_TEXT.set(text, found);
+  }
+  BY_OBJECT.set(schema, found);
+  return found;
 }
 
 /** One for all, and none before it is needed: importing Ajv takes 30 ms, and compiling its own schema for schemas 30 more. */

@@ -49,9 +49,7 @@ export class StopCollector {
     for (const level of dependentsFirst([...instances])) {
       for (const instance of level) if (instance.isUp) this.#stopped.push(instance.planned.key);
       await Promise.all(
-        level.map((instance) =>
-          this.#attempt(instance.planned.key, () => this.#stop(instance, reason?.(instance.planned.key))),
-        ),
+        level.map((instance) => this.#attempt(instance.planned.key, () => this.#stop(instance, reason))),
       );
     }
     for (const run of [...runs].reverse()) {
@@ -67,11 +65,11 @@ export class StopCollector {
     };
   }
 
-  async #stop(instance: Instance, reason: Error | undefined): Promise<void> {
+  async #stop(instance: Instance, reason?: (key: string) => Error): Promise<void> {
     const wasUp = instance.isUp;
     const startedAt = performance.now();
     try {
-      await instance.stop(this.limitMs, reason);
+      await instance.stop(this.limitMs, reason && (() => reason(instance.planned.key)));
     } finally {
       if (wasUp) this.#took[instance.planned.key] = performance.now() - startedAt;
     }

@@ -342,6 +342,31 @@ describe('starting', () => {
     expect(space.log).toEqual(['made x.storage', 'made x.queue']);
   });
 
+  test('no module of a plugin is imported before one of its instances is asked for', async () => {
+    const count = `globalThis[${JSON.stringify(space.folder)}]('module');`;
+    const modules = ['a', 'b', 'c'].map((name) => space.write(`plugins/acme.many/${name}.mjs`, count));
+    const use = space.plugin({
+      id: 'acme.many',
+      manifest: { contributes: { adapters: [{ id: 'many', provides: 'SecretStore@1' }] } },
+      adapters: [],
+      code: `${modules.map((file) => `import ${JSON.stringify(file)};`).join('\n')} ${count}
+        export default definePlugin({ adapters: { many: () => ({ get() {}, put() {}, names() {} }) } });`,
+    });
+    const host = await space.host({
+      plugins: [use, 'rollout.cloud-local'],
+      bindings: { SecretStore: { adapter: 'many' }, Storage: { adapter: 'local.memory' } },
+    });
+    host.bindings();
+    host.report();
+    host.has(SecretStore);
+    await host.checkHealth();
+    await host.start();
+    await host.get(Storage);
+    expect(space.log).toEqual([]);
+    await host.get(SecretStore);
+    expect(space.log).toEqual(['module', 'module', 'module', 'module']);
+  });
+
   test('a failure that the binding does not tolerate stops the host, and says what to do', async () => {
     const bindings = { Storage: { adapter: 'x.storage' }, SecretStore: { adapter: 'x.secrets' } };
     const host = await hostOf({ storage: '', secrets: `await null; throw new Error('no vault');` }, {}, { bindings });

@@ -1,0 +1,177 @@
+/**
+ * What the host costs: `npm run bench:host [-- rounds]`, on the built package.
+ *
+ * In this process, warm: a plan of 20 plugins and 50 instances, read from disk at each round, and `host.get` of an active
+ * instance beside a bare `Map.get`. In processes of their own, cold, each timed from spawn to exit and compared with a
+ * bare `node -e 0` of the same rounds: a host on a local adapter with 50 bindings beside Inversify alone with as many, one
+ * of them resolved in both. The cases take turns, so that whatever else the machine does falls on all alike. Results go to bench/results/host.json, by version of Node.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { pathToFileURL } from 'node:url';
+
+const ROUNDS = Math.max(15, Number(process.argv[2] ?? 25));
+const RESULTS = 'bench/results/host.json';
+const PLUGINS = 20;
+const INSTANCES = 50;
+const GETS = 100_000;
+
+/** Of the package, what is measured here. */
+interface Package {
+  createHost(options: { config: string }): Promise<{
+    get(capability: object, name?: string): Promise<object>;
+    bindings(): readonly object[];
+    stop(): Promise<unknown>;
+  }>;
+  readonly SecretStore: { readonly key: symbol };
+}
+const built = pathToFileURL(join(process.cwd(), 'dist/index.js')).href;
+const { createHost, SecretStore } = (await import(built)) as Package;
+
+const folder = mkdtempSync(join(tmpdir(), 'rollout-bench-'));
+const config = join(folder, 'plugins.json');
+try {
+  writePlugins();
+  const planMs = await warmPlans();
+  const [hostGetNs, mapGetNs] = await gets();
+  const cold = colds();
+
+  const rows = [
+    row(`plan and container, ${PLUGINS} plugins, ${INSTANCES} instances, warm`, planMs, 'ms', '< 10', planMs < 10),
+    row('Map.get', mapGetNs, 'ns'),
+    row('await host.get, active instance', hostGetNs, 'ns', '< 1000 above Map.get', hostGetNs - mapGetNs < 1000),
+    row('bare node', cold.bare, 'ms'),
+    row("import 'rollout-cloud'", cold.imported, 'ms', '< 40 above bare', cold.imported - cold.bare < 40),
+    row(`inversify, ${INSTANCES} bindings, cold`, cold.inversify, 'ms'),
+    row(`host, ${INSTANCES} bindings, cold`, cold.host, 'ms'),
+    row(
+      'host over inversify, both less bare node',
+      (cold.host - cold.bare) / (cold.inversify - cold.bare),
+      'x',
+      '< 2',
+      cold.host - cold.bare < 2 * (cold.inversify - cold.bare),
+    ),
+  ];
+  console.log(`node ${process.version}, ${ROUNDS} rounds, medians`);
+  console.table(rows);
+  mkdirSync('bench/results', { recursive: true });
+  const run = {
+    at: new Date().toISOString(),
+    rounds: ROUNDS,
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+  };
+  writeFileSync(RESULTS, `${JSON.stringify({ ...before(), [process.version]: { ...run, results: rows } }, null, 2)}\n`);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Plugins with a schema for their configuration; instances in turn, each fifth one requiring the one before it. */
+function writePlugins(): void {
+  for (let i = 0; i < PLUGINS; i++) {
+    const plugin = join(folder, 'plugins', `p${i}`);
+    mkdirSync(plugin, { recursive: true });
+    const properties = { url: { type: 'string' }, retries: { type: 'integer', default: 3 } };
+    const adapters = [
+      { id: `p${i}.plain`, provides: 'SecretStore@1', config: { required: ['url'], properties } },
+      { id: `p${i}.linked`, provides: 'SecretStore@1', requires: ['SecretStore#s0'], config: { properties } },
+    ];
+    const manifest = { id: `p${i}`, version: '1.0.0', main: './index.mjs', contributes: { adapters } };
+    writeFileSync(join(plugin, 'plugin.json'), JSON.stringify(manifest));
+    const store = '() => ({ get: async () => null, put: async () => {}, names: async () => [] })';
+    const factories = `{ 'p${i}.plain': ${store}, 'p${i}.linked': ${store} }`;
+    const brand = `[Symbol.for('rollout-cloud/plugin')]: true`;
+    writeFileSync(join(plugin, 'index.mjs'), `export default { ${brand}, adapters: ${factories} };`);
+  }
+  const instances = Object.fromEntries(
+    Array.from({ length: INSTANCES }, (_, i) => {
+      const kind = i > 0 && i % 5 === 0 ? 'linked' : 'plain';
+      return [`s${i}`, { adapter: `p${i % PLUGINS}.${kind}`, config: { url: `https://example.org/${i}` } }];
+    }),
+  );
+  const plugins = Array.from({ length: PLUGINS }, (_, i) => `./plugins/p${i}`);
+  writeFileSync(config, JSON.stringify({ plugins, bindings: { SecretStore: { default: 's0', instances } } }, null, 2));
+}
+
+async function warmPlans(): Promise<number> {
+  const times: number[] = [];
+  for (let round = 0; round < ROUNDS + 10; round++) {
+    const startedAt = performance.now();
+    const host = await createHost({ config });
+    times.push(performance.now() - startedAt);
+    if (host.bindings().length < INSTANCES) throw new Error('not all are planned');
+    await host.stop();
+  }
+  return median(times.slice(10));
+}
+
+/** Nanoseconds of one `await host.get` and of one `Map.get`, in turns. */
+async function gets(): Promise<[number, number]> {
+  const host = await createHost({ config });
+  const active = await host.get(SecretStore);
+  const map = new Map<symbol, object>([[SecretStore.key, active]]);
+  const times: [number[], number[]] = [[], []];
+  let found = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    let startedAt = performance.now();
+    for (let i = 0; i < GETS; i++) if ((await host.get(SecretStore)) === active) found++;
+    times[0].push(((performance.now() - startedAt) * 1e6) / GETS);
+    startedAt = performance.now();
+    for (let i = 0; i < GETS; i++) if (map.get(SecretStore.key) === active) found++;
+    times[1].push(((performance.now() - startedAt) * 1e6) / GETS);
+  }
+  if (found !== 2 * GETS * ROUNDS) throw new Error('another instance was found');
+  await host.stop();
+  return [median(times[0]), median(times[1])];
+}
+
+function colds(): Record<'bare' | 'imported' | 'inversify' | 'host', number> {
+  const script = (code: string) => ['--input-type=module', '-e', code];
+  const cases = {
+    bare: ['-e', '0'],
+    imported: script(`import ${JSON.stringify(built)};`),
+    inversify: script(`import 'reflect-metadata/lite'; import { Container } from 'inversify';
+      const container = new Container();
+      for (let i = 0; i < ${INSTANCES}; i++) {
+        container.bind(Symbol.for('s')).toDynamicValue(() => ({})).when((request) => request.name === 's' + i);
+      }
+      await container.getAsync(Symbol.for('s'), { name: 's0' });`),
+    host: script(`import { createHost, Storage } from ${JSON.stringify(built)};
+      const entries = Array.from({ length: ${INSTANCES} }, (_, i) => ['s' + i, { adapter: 'local.memory' }]);
+      const host = await createHost({ config: { bindings: { Storage: { instances: Object.fromEntries(entries) } } } });
+      await host.get(Storage, 's0');
+      await host.stop();`),
+  };
+  const times = Object.fromEntries(Object.keys(cases).map((name) => [name, [] as number[]]));
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const [name, args] of Object.entries(cases)) {
+      const startedAt = performance.now();
+      const { status, stderr } = spawnSync(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+      if (status !== 0) throw new Error(`${name} exited with ${status}: ${stderr}`);
+      // The first round warms the disk's cache.
+      if (round > 0) times[name]?.push(performance.now() - startedAt);
+    }
+  }
+  const of = (name: string) => median(times[name] ?? []);
+  return { bare: of('bare'), imported: of('imported'), inversify: of('inversify'), host: of('host') };
+}
+
+function row(what: string, value: number, unit: string, goal = '', met: boolean | null = null) {
+  return { what, median: Number(value.toPrecision(3)), unit, goal, met };
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+function before(): Record<string, unknown> {
+  try {
+    return JSON.parse(readFileSync(RESULTS, 'utf8'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    throw error;
+  }
+}
