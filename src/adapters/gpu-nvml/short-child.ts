@@ -48,6 +48,9 @@ const ANSWER_BYTES_MAX = 1 << 20;
 /** The end of what it wrote to stderr, for the reason of a failure. */
 const COMPLAINT_CHARS_MAX = 300;
 
+/** How long what an ended child has written may take to arrive: it lies in the pipe. */
+const DRAIN_MS_MAX = 100;
+
 /** How long a killed child may take to be gone; a healthy one takes a few ms. */
 const REAP_MS_MAX = 250;
 
@@ -71,7 +74,7 @@ export class ShortChildren {
       return question.signal?.aborted ? { how: 'aborted' } : this.#run(question);
     })();
     // Not before the one before, should this one have given up waiting for it.
-    this.#turn = Promise.all([before, answer]).then(() => {});
+    this.#turn = Promise.allSettled([before, answer]).then(() => {});
     return answer;
   }
 
@@ -90,11 +93,13 @@ export class ShortChildren {
         return;
       }
       const kill = () => void child.kill('SIGKILL');
-      const answer = collect(child.stdio[answersOn] as Readable, (text) => {
+      // Out of file descriptors, a process has no pipes and is not started; 'error' tells.
+      const pipes: (Readable | null | undefined)[] = child.stdio === undefined ? [] : (child.stdio as Readable[]);
+      const answer = collect(pipes[answersOn], (text) => {
         if (text.length > ANSWER_BYTES_MAX) kill();
         return text;
       });
-      const complaint = collect(child.stdio[2] as Readable, (text) => text.slice(-COMPLAINT_CHARS_MAX));
+      const complaint = collect(pipes[2], (text) => text.slice(-COMPLAINT_CHARS_MAX));
       child.unref();
 
       let killedFor: 'late' | 'aborted' | null = null;
@@ -121,12 +126,19 @@ export class ShortChildren {
         process.off('exit', kill);
         give({ how: 'failed', error });
       });
-      child.once('close', (code, endedBy) => {
-        process.off('exit', kill);
-        if (this.#stuck === child) this.#stuck = null;
+      const reaped = (code: number | null, endedBy: NodeJS.Signals | null) => {
+        for (const pipe of pipes) pipe?.destroy();
         if (killedFor !== null) give({ how: killedFor });
         else give({ how: 'ended', code, signal: endedBy, answer: answer(), complaint: complaint() });
+      };
+      child.once('exit', (code, endedBy) => {
+        process.off('exit', kill);
+        if (this.#stuck === child) this.#stuck = null;
+        clearTimeout(timer);
+        // 'close' comes when its pipes have, and never while a process that it left behind holds one.
+        timer = setTimeout(() => reaped(code, endedBy), DRAIN_MS_MAX);
       });
+      child.once('close', reaped);
     });
   }
 }
@@ -149,13 +161,13 @@ function environment(): NodeJS.ProcessEnv {
 }
 
 /** What has come so far, as `keep` makes of it at each piece. The stream keeps no event loop. */
-function collect(stream: Readable, keep: (text: string) => string): () => string {
+function collect(stream: Readable | null | undefined, keep: (text: string) => string): () => string {
   let text = '';
-  stream.setEncoding('utf8').on('data', (piece: string) => {
+  stream?.setEncoding('utf8').on('data', (piece: string) => {
     text = keep(text + piece);
   });
   // A pipe that breaks ends the child, which tells of it.
-  stream.on('error', () => {});
-  (stream as Readable & { unref?(): void }).unref?.();
+  stream?.on('error', () => {});
+  (stream as (Readable & { unref?(): void }) | null | undefined)?.unref?.();
   return () => text;
 }

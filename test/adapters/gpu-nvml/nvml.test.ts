@@ -1,6 +1,6 @@
 /** NVML through the child process, on libraries compiled from fake-nvml.c with one thing wrong each. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -366,6 +366,23 @@ withLibrary(`children and what is remembered${why}`, () => {
     expect(order).toEqual(['second', 'first']);
     expect((await second).reason).toBe('nvml did not answer within 100 ms: the driver hangs');
   });
+});
+
+test('out of file descriptors: a reason, and the next question is asked', async () => {
+  let isOut = true;
+  const children = new ShortChildren(((...args: unknown[]) => {
+    if (!isOut) return (spawn as (...args: unknown[]) => ChildProcess)(...args);
+    // What spawn returns then: a ChildProcess without pipes, which tells of it by 'error'.
+    const child = Object.assign(new EventEmitter(), { stdio: undefined, kill: () => false, unref: () => {} });
+    process.nextTick(() => child.emit('error', Object.assign(new Error('spawn EMFILE'), { code: 'EMFILE' })));
+    return child;
+  }) as typeof spawn);
+  const one = enumerator({ cacheMs: 0 }, { children, child: 'file:///nowhere.mjs' });
+  expect((await one.enumerate()).reason).toMatch(
+    /^nvml could not be asked: spawn EMFILE; nvidia-smi could not be asked: /,
+  );
+  isOut = false;
+  expect((await one.enumerate()).reason).toMatch(/^nvml failed with exit code 1: .*; nvidia-smi not found; /s);
 });
 
 describe('options', () => {

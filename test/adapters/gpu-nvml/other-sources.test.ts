@@ -115,6 +115,13 @@ onLinux('nvidia-smi (skipped elsewhere than on Linux)', () => {
     expect(answer.reason).toMatch(/^koffi is not installed.*; no AMD GPU in \/sys\/class\/drm$/);
   });
 
+  test('a process that it leaves behind, with its output open, is not waited for', async () => {
+    const { gpus } = await answerOf(`/bin/sleep 5 & echo "${H100}"`);
+    expect(gpus).toHaveLength(1);
+    const { reason } = await answerOf('/bin/sleep 5 & exec /bin/sleep 5', [], 1_500);
+    expect(reason).toBe(`${NO_KOFFI}; nvidia-smi did not answer within 1500 ms: the driver hangs`);
+  });
+
   test('one that cannot be run is a reason, too', async () => {
     process.env.PATH = folderWith({ 'nvidia-smi': 'neither a script nor executable' });
     const { reason } = await new NvmlEnumerator(
