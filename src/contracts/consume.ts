@@ -44,6 +44,12 @@ export interface ConsumeOptions extends LeaseOptions {
   readonly onError?: (error: unknown, item: QueueItem) => void;
 }
 
+/**
+ * Failed items that a consumer holds at once. So many failures are no matter of single items, and each one's lease has to
+ * be renewed: `drain` ends there, `consume` waits until some have been given back.
+ */
+export const CONSUMER_FAILED_MAX = 1_000;
+
 /** How the items taken have ended. */
 export interface ConsumeReport {
   readonly acked: number;
@@ -118,9 +124,6 @@ export async function* deliveries(queue: Queue, options: LeaseOptions = {}): Asy
 /** How long one `receive` waits: long enough to cost nothing, short enough for servers that cut idle requests. */
 const WAIT_MS = 20_000;
 
-/** Failed items held at once. So many failures are no matter of single items, and each one's lease has to be renewed. */
-const FAILED_MAX = 1_000;
-
 /** The pause doubles this often at most: past it, any base is over any maximum, and powers stay exact. */
 const DOUBLINGS_MAX = 31;
 
@@ -173,7 +176,7 @@ class Consumer {
     const { signal } = this.#stop;
     const waitMs = this.#mode === 'until empty' ? 0 : WAIT_MS;
     while (!signal.aborted) {
-      if (this.#failed.size >= FAILED_MAX) {
+      if (this.#failed.size >= CONSUMER_FAILED_MAX) {
         if (this.#mode === 'until empty') return;
         await this.#holdings.change(signal);
         continue;

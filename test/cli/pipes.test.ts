@@ -149,6 +149,17 @@ needsBash('queue work (not on Windows: bash)', () => {
     expect(stderr).toMatch(/^problem\nrollout-cloud: 1 acked, 0 given back/);
   });
 
+  test('a reader that has seen enough ends the work, as SIGPIPE would: 141; the items do not pay for it', async () => {
+    await bash('seq 200 | rc queue send --lines');
+    const { code, stdout, stderr } = await bash('rc queue work -- sh -c "cat; echo" | head -1');
+    expect({ code, stdout, stderr }).toEqual({ code: 141, stdout: '1\n', stderr: '' });
+    const left: { attempts: number }[] = JSON.parse((await bash('rc queue receive --max 1000 --json')).stdout);
+    // Some were worked off before the reader was known to be gone; the one that found it so has paid, and no other.
+    expect(left.length).toBeGreaterThan(100);
+    expect(left.filter(({ attempts }) => attempts > 2)).toEqual([]);
+    expect(left.slice(1).filter(({ attempts }) => attempts > 1)).toEqual([]);
+  }, 60_000);
+
   /** Starts working with a command that waits for the file `go`, in a process group of its own, as a terminal does. */
   async function working(): Promise<{ signal(): Promise<void>; result: Promise<Result> }> {
     await bash('seq 3 | rc queue send --lines');

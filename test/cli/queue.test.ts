@@ -1,5 +1,6 @@
-/** `queue`: send, receive, stats, work. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+/** `queue`: send, receive, stats, work, dead, requeue, purge. */
+import { chmodSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Storage } from '../../src/contracts/index.js';
@@ -174,13 +175,15 @@ describe('receive', () => {
       { id: ids[1], attempts: 2, encoding: 'utf8', payload: 'say "2"' },
       { id: ids[2], attempts: 1, encoding: 'utf8', payload: '3' },
     ]);
-    expect((await queue('receive')).stdout).toContain(`${ids[0]}  3  `);
+    const { stdout, stderr } = await queue('receive');
+    expect(stdout).toContain(`${ids[0]}  3  `);
+    expect(stderr).toContain('1 item given back; being shown counted as a delivery');
   });
 
   test('--ack takes them off the queue, also more than are held at a time', async () => {
     const ids = await send(...Array.from({ length: 50 }, (_, i) => `item ${i}`));
-    const { code, stdout } = await queue('receive', '--ack', '--max', '40');
-    expect(code).toBe(0);
+    const { code, stdout, stderr } = await queue('receive', '--ack', '--max', '40');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout.trimEnd().split('\n')).toEqual(ids.slice(0, 40).map((id, i) => `${id}  1  "item ${i}"`));
     expect(await payloads()).toEqual(Array.from({ length: 10 }, (_, i) => `item ${40 + i}`));
   });
@@ -212,9 +215,9 @@ describe('receive', () => {
   });
 
   test.each([
-    ['LEASE_LOST', 'which has given it back already', { code: 0, stderr: '' }],
-    ['IO_ERROR', 'which is told', { code: 1, stderr: 'rollout-cloud: no nack\n' }],
-  ])('giving back fails with %s, %s', async (error, _what, expected) => {
+    ['LEASE_LOST', 'which has given it back already', { code: 0, stderr: /^rollout-cloud: 1 item given back.*\n$/ }],
+    ['IO_ERROR', 'which is told', { code: 1, stderr: /^rollout-cloud: no nack\n$/ }],
+  ])('giving back fails with %s, %s', async (error, _what, { code, stderr }) => {
     bindOdd(place, {
       provides: 'Queue@1',
       features: ['lease'],
@@ -222,7 +225,7 @@ describe('receive', () => {
         receive: async () => taken++ ? [] : [${ODD_ITEM}],
         nack: async () => { throw coreError('Transient', '${error}', 'no nack'); } }); }`,
     });
-    expect(await queue('receive', '--max', '5')).toMatchObject(expected);
+    expect(await queue('receive', '--max', '5')).toMatchObject({ code, stderr: expect.stringMatching(stderr) });
   });
 });
 
@@ -279,6 +282,7 @@ describe('work', () => {
       acked: 2,
       nacked: 0,
       lost: 0,
+      untried: 0,
       ms: expect.any(Number),
       itemsPerS: expect.any(Number),
       interrupted: false,
@@ -379,6 +383,65 @@ describe('work', () => {
     expect(await payloads()).toEqual(['a', 'b']);
   });
 
+  test('a command that is not there costs no delivery: it is looked for first', async () => {
+    await send('a');
+    const { code, stderr } = await place.run(['queue', ...untilEmpty, '--', 'no-such-command'], {
+      env: { PATH: `${place.folder}:/usr/bin:/bin` },
+    });
+    const because = 'rollout-cloud: cannot run "no-such-command": there is no such command\n';
+    expect({ code, stderr }).toEqual({ code: 2, stderr: because });
+    expect((await pending())[0]?.attempts).toBe(1);
+  });
+
+  test('a command that is found on PATH, or relative to the folder, is run', async () => {
+    chmodSync(place.write('bin/handle', '#!/bin/sh\ncat'), 0o755);
+    for (const [command, path] of [
+      ['handle', `/nowhere:${place.path('bin')}:${process.env.PATH}`],
+      ['./bin/handle', `${process.env.PATH}`],
+    ]) {
+      await send('a');
+      const ran = await place.run(['queue', ...untilEmpty, '--', command as string], { env: { PATH: path as string } });
+      expect(ran).toMatchObject({ code: 0, stdout: 'a' });
+    }
+  });
+
+  test('--until-empty that ends after 1,000 failures says so, and how many were not tried', async () => {
+    bindOdd(place, {
+      provides: 'Queue@1',
+      features: ['lease'],
+      factory: `() => { let taken = 0; return more({
+        receive: async ({ max }) => Array.from({ length: max }, () => (taken++, ${ODD_ITEM})),
+        nack: async () => {}, extendLease: async () => {},
+        stats: async () => ({ pending: taken + 234 }) }); }`,
+    });
+    const { code, stderr } = await queue(...untilEmpty, '--concurrency', '100', '--lease-ms', '600000', '--', 'false');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/rollout-cloud: stopped after 1,000 failures; \d+ items not tried yet\n$/);
+  }, 60_000);
+
+  test('what a command started is killed with it, also when that does not mind SIGTERM', async () => {
+    await send('a');
+    const [stop, insist] = [new AbortController(), new AbortController()];
+    const script = '(trap "" TERM; while true; do sleep 0.05; done) & echo $! > pid.0; wait';
+    const running = place.run(['queue', 'work', '--', 'sh', '-c', script], {
+      signal: stop.signal,
+      insisted: insist.signal,
+    });
+    while (pids().length < 1) await sleep(10);
+    stop.abort(new Error('stopped'));
+    insist.abort(new Error('stopped again'));
+    expect((await running).code).toBe(1);
+    for (const pid of pids()) await gone(pid);
+    expect(await payloads()).toEqual(['a']);
+  });
+
+  test('what a command leaves running does not hold up its item, though it holds the output', async () => {
+    await send('a');
+    const { code, stdout } = await queue(...untilEmpty, '--', 'sh', '-c', 'sleep 30 & echo $! > pid.0; echo done');
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'done\n' });
+    for (const pid of pids()) process.kill(pid);
+  });
+
   test('a failure of the system to start it is no usage: exit 1', async () => {
     await send('a');
     const { code, stderr } = await queue(...untilEmpty, '--', 'echo', 'x'.repeat(4_000_000));
@@ -411,6 +474,72 @@ describe('work', () => {
       await sleep(10);
     }
   }
+});
+
+describe('dead letters', () => {
+  beforeEach(() => {
+    const Queue = { adapter: 'local.in-mem', config: { maxAttempts: 1 } };
+    place.write('plugins.json', JSON.stringify({ bindings: { ...LOCAL.bindings, Queue } }));
+  });
+
+  /** Sends items and gives each up. */
+  async function giveUp(...texts: string[]): Promise<string[]> {
+    const ids = await send(...texts);
+    await queue('work', '--until-empty', '--', 'false');
+    await queue('receive', '--max', '10000');
+    return ids;
+  }
+
+  test('dead shows them, and looking changes nothing', async () => {
+    const ids = await giveUp('a', 'b');
+    for (let i = 0; i < 2; i += 1) {
+      expect(await queue('dead')).toEqual({ code: 0, stdout: `${ids[0]}  1  "a"\n${ids[1]}  1  "b"\n`, stderr: '' });
+    }
+    expect(JSON.parse((await queue('dead', '--json')).stdout)).toEqual([
+      { id: ids[0], attempts: 1, encoding: 'utf8', payload: 'a' },
+      { id: ids[1], attempts: 1, encoding: 'utf8', payload: 'b' },
+    ]);
+    expect(await pending()).toEqual([]);
+  });
+
+  test('requeue puts them first in line, in their order; one that is none is told', async () => {
+    const [a, b, c] = await giveUp('a', 'b', 'c');
+    await send('d');
+    const unknown = '01ARZ3NDEKTSV4RRFFQ69G5FAV';
+    const { code, stdout, stderr } = await queue('requeue', a as string, unknown, b as string);
+    expect({ code, ids: stdout.trim().split('\n').sort() }).toEqual({ code: 1, ids: [a, b] });
+    expect(stderr).toBe(`rollout-cloud: ${unknown} is not a dead letter of this queue\n`);
+    expect((await queue('receive', '--ack', '--max', '9')).stdout).toMatch(/"a"\n.*"b"\n.*"d"\n$/);
+    expect(JSON.parse((await queue('requeue', '--all', '--json')).stdout)).toEqual([{ id: c, requeued: true }]);
+    expect(await payloads()).toEqual(['c']);
+  });
+
+  test('purge deletes what it is told to, and nothing without --yes where nobody can be asked', async () => {
+    await giveUp('a', 'b');
+    await send('c');
+    expect((await queue('purge', 'dead')).code).toBe(2);
+    expect((await queue('dead')).stdout).not.toBe('');
+    expect(await queue('purge', 'dead', '--yes')).toMatchObject({ code: 0, stdout: '2 dead letters deleted\n' });
+    expect((await queue('dead')).stdout).toBe('');
+    expect(JSON.parse((await queue('purge', 'pending', '--yes', '--json')).stdout)).toEqual({
+      which: 'pending',
+      purged: 1,
+    });
+    expect(await payloads()).toEqual([]);
+  });
+
+  test.each([
+    ['y\n', 0, 0],
+    ['n\n', 1, 1],
+    ['', 1, 1],
+  ])('purge asks on a terminal: the answer %j', async (answer, code, left) => {
+    await giveUp('a');
+    const input = Object.assign(Readable.from(answer === '' ? [] : [Buffer.from(answer)]), { isTTY: true });
+    const asked = await place.run(['queue', 'purge', 'dead'], { input, tty: true });
+    expect(asked.code).toBe(code);
+    expect(asked.stderr).toContain('Delete 1 dead letter for good? [y/N]');
+    expect(JSON.parse((await queue('stats', '--json')).stdout).deadLetters).toBe(left);
+  });
 });
 
 test('--instance names another queue', async () => {

@@ -254,6 +254,8 @@ export class InMemQueue implements Queue {
     this.#deadlines.stop();
     this.#waiters.close();
     await this.#store.close(this.#settings.closeTimeoutMs);
+    // What it held is not to stay for as long as somebody holds the queue.
+    this.#line = this.#line.successor();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -2,8 +2,6 @@
  * `queue receive`: shows the items that are first in line. Each is held under a lease until all are shown, then given
  * back; with `--ack` it is acked as soon as it has been written.
  */
-
-import { isUtf8 } from 'node:buffer';
 import type { Command } from 'commander';
 import { isCoreError } from '../../contracts/errors.js';
 import { ITEMS_PER_CALL_MAX, Queue, type QueueItem, WAIT_MS_MAX } from '../../contracts/queue.js';
@@ -11,7 +9,8 @@ import { examples, instanceOption, integer } from '../arguments.js';
 import { type InstanceOptions, withInstance } from '../instance.js';
 import type { Cli } from '../io.js';
 import { writeJsonList } from '../json-list.js';
-import { flush, quoted, write } from '../output.js';
+import { flush, plural, tell, write } from '../output.js';
+import { itemDocument, itemLine } from './item.js';
 
 /** Items whose payloads are in memory at a time. */
 const ITEMS_AT_ONCE = 16;
@@ -29,7 +28,8 @@ export function defineReceive(parent: Command, cli: Cli): void {
     .summary('show items')
     .description(
       'Show items: id, attempts and payload, a line each. Text is written as a JSON string, other bytes in base64.\n' +
-        'Without --ack the items are given back at the end, first in line, and have had one more attempt.',
+        'Without --ack the items are given back at the end, first in line. Being shown counts as a delivery: with ' +
+        'maxAttempts, an item that was shown so often is a dead letter.',
     )
     .option(
       '--lease-ms <n>',
@@ -55,19 +55,23 @@ async function receive(cli: Cli, options: ReceiveOptions): Promise<void> {
     // What cannot be written is not acked.
     const written = () => flush(cli.stdout);
     const items = received(queue, options, cli.signal, written);
-    if (cli.json) return writeJsonList(cli, documents(items));
-    for await (const { id, attempts, payload } of items) {
-      const text = isUtf8(payload) ? quoted(textOf(payload, 'utf8')) : `base64:${textOf(payload, 'base64')}`;
-      await write(cli.stdout, `${id}  ${attempts}  ${text}\n`);
+    let shown = 0;
+    async function* documents(): AsyncGenerator<object> {
+      for await (const item of items) {
+        shown += 1;
+        yield itemDocument(item);
+      }
     }
+    if (cli.json) await writeJsonList(cli, documents());
+    else {
+      for await (const item of items) {
+        shown += 1;
+        await write(cli.stdout, itemLine(item));
+      }
+    }
+    if (shown === 0 || options.ack) return;
+    tell(cli, `${plural(shown, 'item')} given back; being shown counted as a delivery. --ack takes them off the queue`);
   });
-}
-
-async function* documents(items: AsyncIterable<QueueItem>): AsyncGenerator<object> {
-  for await (const { id, attempts, payload } of items) {
-    const encoding = isUtf8(payload) ? 'utf8' : 'base64';
-    yield { id, attempts, encoding, payload: textOf(payload, encoding) };
-  }
 }
 
 /** Items; when the next one is asked for, the one before has been given to the stream, and `written` says it has arrived. */
@@ -110,8 +114,4 @@ async function giveBack(queue: Queue, id: QueueItem['id'], token: QueueItem['tok
     // The end of its lease has given it back already.
     if (!isCoreError(error) || error.code !== 'LEASE_LOST') throw error;
   }
-}
-
-function textOf(payload: Uint8Array, encoding: 'utf8' | 'base64'): string {
-  return Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString(encoding);
 }

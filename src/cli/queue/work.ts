@@ -7,7 +7,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import type { Command } from 'commander';
-import { type ConsumeReport, consume, drain } from '../../contracts/consume.js';
+import { CONSUMER_FAILED_MAX, type ConsumeReport, consume, drain } from '../../contracts/consume.js';
 import { ITEMS_PER_CALL_MAX, Queue, type QueueItem, WAIT_MS_MAX } from '../../contracts/queue.js';
 import { examples, instanceOption, integer } from '../arguments.js';
 import { type InstanceOptions, withInstance } from '../instance.js';
@@ -15,7 +15,7 @@ import type { Cli } from '../io.js';
 import { count, plural, tell, writeJson } from '../output.js';
 import { Ticker } from '../ticker.js';
 import { timed } from '../time.js';
-import { CommandFailed, runCommand } from './child.js';
+import { CommandFailed, requireCommand, runCommand } from './child.js';
 
 interface WorkOptions extends InstanceOptions {
   readonly concurrency: number;
@@ -31,7 +31,10 @@ export function defineWork(parent: Command, cli: Cli): void {
     .description(
       'Run a command for each item, with the payload on its stdin, and ROLLOUT_ITEM_ID and ROLLOUT_ITEM_ATTEMPTS in ' +
         'its environment. Exit code 0 acks the item, anything else gives it back, to be tried again after a pause.\n' +
-        'Ctrl-C once lets the commands under way finish; twice ends them and gives their items back.\n' +
+        'Ctrl-C once lets the commands under way finish and acks their items; twice ends them, and whatever they have ' +
+        'started, and gives their items back.\n' +
+        'When the reader of a pipe has gone, as head does, no more items are taken, and what could not be written is ' +
+        'given back.\n' +
         'With --json the output of the commands goes to stderr.',
     )
     .argument('<cmd>', 'the command: a program, not a line for a shell')
@@ -52,6 +55,7 @@ export function defineWork(parent: Command, cli: Cli): void {
   examples(
     command,
     'rollout-cloud queue work -- ./handle-item',
+    'rollout-cloud queue work --until-empty -- jq -r .name | sort | uniq -c',
     'rollout-cloud queue work --until-empty --concurrency 8 -- sh -c \'convert - "out/$ROLLOUT_ITEM_ID.png"\'',
   );
 }
@@ -59,6 +63,7 @@ export function defineWork(parent: Command, cli: Cli): void {
 async function work(cli: Cli, command: readonly string[], options: WorkOptions): Promise<void> {
   const { concurrency, leaseMs, untilEmpty = false } = options;
   const output = { stdout: cli.json ? cli.stderr : cli.stdout, stderr: cli.stderr };
+  await requireCommand(command, cli);
   const giveUp = new AbortController();
   // One listener for each command that runs.
   setMaxListeners(concurrency + 1, giveUp.signal);
@@ -94,17 +99,20 @@ async function work(cli: Cli, command: readonly string[], options: WorkOptions):
           }),
         ),
       );
-      printReport(cli, report, ms);
+      // A failed item is held until the end, so what is pending beyond those given back has not been tried.
+      const gaveUp = untilEmpty && failed >= CONSUMER_FAILED_MAX && !cli.signal.aborted;
+      const untried = gaveUp ? Math.max(0, (await queue.stats()).pending - report.nacked) : 0;
+      printReport(cli, report, ms, untried);
     } finally {
       cli.insisted.removeEventListener('abort', insist);
     }
   });
 }
 
-function printReport(cli: Cli, { acked, nacked, lost }: ConsumeReport, ms: number): void {
+function printReport(cli: Cli, { acked, nacked, lost }: ConsumeReport, ms: number, untried: number): void {
   const itemsPerS = Math.round((acked * 1000) / Math.max(1, ms));
   const interrupted = cli.signal.aborted;
-  if (cli.json) writeJson(cli, { acked, nacked, lost, ms: Math.round(ms), itemsPerS, interrupted });
+  if (cli.json) writeJson(cli, { acked, nacked, lost, untried, ms: Math.round(ms), itemsPerS, interrupted });
   else {
     const parts = [
       `${count(acked)} acked`,
@@ -112,6 +120,9 @@ function printReport(cli: Cli, { acked, nacked, lost }: ConsumeReport, ms: numbe
       ...(lost > 0 ? [`${plural(lost, 'lease')} lost`] : []),
     ];
     tell(cli, `${parts.join(', ')}; ${(ms / 1000).toFixed(2)} s, ${count(itemsPerS)} items/s`);
+  }
+  if (untried > 0) {
+    tell(cli, `stopped after ${count(CONSUMER_FAILED_MAX)} failures; ${plural(untried, 'item')} not tried yet`);
   }
   if (interrupted || nacked > 0 || lost > 0) cli.exitCode = 1;
 }

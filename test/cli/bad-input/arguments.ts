@@ -25,6 +25,9 @@ const COMMANDS = [
   'queue receive',
   'queue stats',
   'queue work x',
+  'queue dead',
+  'queue requeue 01ARZ3NDEKTSV4RRFFQ69G5FAV',
+  'queue purge dead',
   'secrets list',
   'secrets get x',
   'compute',
@@ -51,11 +54,12 @@ export const ARGUMENTS: Row[] = [
   ...['objects put', 'objects rm', 'objects get', 'objects stat', 'queue work', 'secrets get', 'completion'].map(
     (line) => wrong(line.split(' '), /missing required argument '(file|id|cmd|name|shell)'/),
   ),
-  ...COMMANDS.filter((command) => !/objects (put|rm|verify)|queue work/.test(command.join(' '))).map((command) =>
-    wrong(
-      [...command, ...(/tour|send/.test(command.join(' ')) ? ['x'] : []), 'more'],
-      /too many arguments for '\w+'\. Expected \d arguments? but got \d\./,
-    ),
+  ...COMMANDS.filter((command) => !/objects (put|rm|verify)|queue (work|requeue)/.test(command.join(' '))).map(
+    (command) =>
+      wrong(
+        [...command, ...(/tour|send/.test(command.join(' ')) ? ['x'] : []), 'more'],
+        /too many arguments for '\w+'\. Expected \d arguments? but got \d\./,
+      ),
   ),
   ...NUMBERS.flatMap((command) =>
     ['many', '-1', '1.5', '1e3', '', '99999999999999999999'].map((value) =>
@@ -64,6 +68,11 @@ export const ARGUMENTS: Row[] = [
   ),
   wrong(['completion', 'tcsh'], /'tcsh' is invalid for argument 'shell'\. Allowed choices are bash, zsh, fish\./),
   wrong(['queue', 'send', 'x', '--text', 'y'], /give a file or --text, not both/, false),
+  wrong(['queue', 'requeue'], /say which dead letters: their ids, or --all/, false),
+  wrong(['queue', 'requeue', 'x'], /"x" is not an item's id/, false),
+  wrong(['queue', 'purge'], /missing required argument 'which'/),
+  wrong(['queue', 'purge', 'all'], /Allowed choices are pending, dead/),
+  wrong(['queue', 'purge', 'pending'], /say --yes: queue purge pending --yes/, false),
   wrong(['queue', 'send', '--lines', '--key', 'y'], /--key is for one item/, false),
   wrong(['objects', 'put', '-', '-'], /standard input \(-\) can be stored once/, false),
   wrong(['objects', 'gc'], /say what to keep: --keep-from <file>, or --keep-none/, false),
