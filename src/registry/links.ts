@@ -85,21 +85,21 @@ export function linksOf(
 
 /** Instances behind the door of a capability that a plugin brought: only who asks has its token. */
 export class Faces {
-  /** By instance, then by door: what asks for a plugin in another process has a token without one. */
-  readonly #faces = new WeakMap<object, WeakMap<object, object>>();
+  readonly #faces = new WeakMap<object, object>();
 
   of<T extends object>(capability: Capability<T>, instance: object): T {
-    if (KNOWN_KEYS.has(capability.key)) return instance as T;
-    const faces = this.#faces.get(instance) ?? new WeakMap<object, object>();
-    this.#faces.set(instance, faces);
-    let face = faces.get(capability.door);
+    if (KNOWN_KEYS.has(capability.key) || capability.door === DOORLESS) return instance as T;
+    let face = this.#faces.get(instance);
     if (face === undefined) {
       face = checked(capability, instance as T, { adapter: capability.name });
-      faces.set(capability.door, face);
+      this.#faces.set(instance, face);
     }
     return face as T;
   }
 }
+
+/** Of a token that stands for one in another process, where the door itself is put before what arrives. */
+export const DOORLESS = () => ({});
 
 const KNOWN_KEYS: ReadonlySet<symbol> = new Set(KNOWN_CAPABILITIES.map(({ key }) => key));
 

@@ -7,6 +7,7 @@ import { FatalError, isCoreError } from '../../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
 import type { AdapterManifest, Health, Logger, PluginContext } from '../../contracts/plugin.js';
 import { closed, failure, messageOf, withTimeout } from '../ending.js';
+import { DOORLESS } from '../links.js';
 import type { Asked, OpenRequest } from './child.js';
 import { CROSSINGS, checkAnswer, methodsOver } from './crossings.js';
 import type { IsolatedPlugin } from './isolate.js';
@@ -245,17 +246,11 @@ function isReason(error: unknown, args: readonly unknown[]): boolean {
   return signals.some((signal) => signal instanceof AbortSignal && signal.aborted && signal.reason === error);
 }
 
-/** The token that was asked for; without a door where the host does not know the capability: its own stands in the process. */
+/** The token that was asked for; its own door stands in the process, where the host does not know the capability. */
 function tokenOf({ name, major }: Asked): Capability<object> {
-  const id = `${name}@${major}`;
-  const known = KNOWN_CAPABILITIES.find((each) => each.id === id);
-  const token = known ?? DOORLESS.get(id) ?? capability<object>(name, { major });
-  DOORLESS.set(id, token);
-  return token;
+  const token = capability<object>(name, { major });
+  return KNOWN_CAPABILITIES.find((known) => known.id === token.id) ?? { ...token, door: DOORLESS };
 }
-
-/** One for each capability: what is made of an instance for a token is kept by its door. */
-const DOORLESS = new Map<string, Capability<object>>();
 
 function lent({ name, major }: Asked, instance: object): Lend {
   const { answers = {}, properties = [], extras } = CROSSINGS[`${name}@${major}`] ?? {};

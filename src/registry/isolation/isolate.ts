@@ -103,6 +103,9 @@ export class IsolatedPlugin {
           },
         ]),
       ),
+      middleware: Object.fromEntries(
+        (contributes.middleware ?? []).map(({ id }) => [id, () => this.#noMiddleware(id)]),
+      ),
       deactivate: () => this.stop(),
     });
     context.signal.addEventListener('abort', () => this.#starting !== null && void this.stop(), { once: true });
@@ -199,6 +202,11 @@ export class IsolatedPlugin {
       ended: (how) => this.#ended(spawned, how),
     });
     return spawned;
+  }
+
+  #noMiddleware(id: string): never {
+    const message = `middleware "${id}" is of ${this.who}, which runs in a process of its own; middleware is called at every call and runs in the host's: leave "run" out of that plugin's manifest, or move the middleware to another plugin`;
+    throw new FatalError('ConfigInvalid', message, { code: 'FEATURE_UNSUPPORTED', context: { middleware: id } });
   }
 
   /** What the process may ask the host for: what the context of one of its instances has. */

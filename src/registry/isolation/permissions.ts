@@ -37,8 +37,10 @@ export function permissionFlags(
     ...grants([...read, ...paths(permissions.fs?.read)]).map((path) => `--allow-fs-read=${path}`),
     ...grants(paths(permissions.fs?.write)).map((path) => `--allow-fs-write=${path}`),
     ...asked.flatMap(([is, flag]) => (is === true && known.has(flag) ? [flag] : [])),
-    // On Node 20 and 22 the permission model is told to be experimental at each start: our users did not ask for it.
-    ...(known.has('--disable-warning') ? ['--disable-warning=ExperimentalWarning'] : []),
+    // That the permission model is experimental, and what each flag can undo, is told at each start: docs/isolation.md.
+    ...(known.has('--disable-warning')
+      ? ['ExperimentalWarning', 'SecurityWarning'].map((kind) => `--disable-warning=${kind}`)
+      : []),
   ];
 }
 

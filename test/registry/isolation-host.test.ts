@@ -1,0 +1,191 @@
+/** Plugins in processes of their own under a host: demands, reports, reload, and capabilities from process to process. */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { capability, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
+import { Workspace } from '../support/workspace.js';
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const DIST = pathToFileURL(join(ROOT, 'dist')).href;
+
+let space: Workspace;
+beforeEach(() => {
+  space = new Workspace();
+});
+afterEach(() => space[Symbol.asyncDispose]());
+
+/** Writes a plugin with `run: process`; its `use`. */
+function isolated(id: string, adapters: readonly object[], code: string, manifest: object = {}): string {
+  space.write(`plugins/${id}/plugin.json`, {
+    ...{ id, version: '1.0.0', main: './index.mjs', run: 'process' },
+    ...{ contributes: { adapters }, ...manifest },
+  });
+  write(id, code);
+  return `./plugins/${id}`;
+}
+
+function write(id: string, code: string): void {
+  const contracts = `import { capability, definePlugin, FatalError, SecretValue, Storage } from '${DIST}/contracts/index.js';`;
+  space.write(`plugins/${id}/index.mjs`, `${contracts}\n${code}`);
+}
+
+const secretStore = (get: string) => `
+  import { writeFileSync, mkdirSync } from 'node:fs';
+  export default definePlugin({ adapters: { 'acme.vault': (ctx) => ({
+    get: async (name) => { ${get} }, put: async () => {}, names: async () => [String(process.pid)],
+  }) } });`;
+const VAULT = [{ id: 'acme.vault', provides: 'SecretStore@1' }];
+const bindVault = (use: string) => ({ plugins: [use], bindings: { SecretStore: { adapter: 'acme.vault' } } });
+
+describe('reload', () => {
+  test('puts the code of now in place; whoever holds the instance goes on with it', async () => {
+    const use = isolated('acme.vault', VAULT, secretStore(`return new SecretValue('one');`));
+    const host = await space.host(bindVault(use));
+    await host.reload('acme.vault');
+    const store = await host.get(SecretStore);
+    expect((await store.get('x')).reveal()).toBe('one');
+    write('acme.vault', secretStore(`return new SecretValue('two');`));
+    await host.reload('acme.vault');
+    expect((await store.get('x')).reveal()).toBe('two');
+    expect(await host.get(SecretStore)).toBe(store);
+    write('acme.vault', 'not JavaScript');
+    await expect(host.reload('acme.vault')).rejects.toMatchObject({ code: 'RC1301' });
+    expect((await store.get('x')).reveal()).toBe('two');
+    expect(host.report().instances.find(({ instance }) => instance === 'SecretStore#default')?.state).toBe('active');
+  });
+
+  test('of a plugin in the host’s process is refused with what to do, of one that is not there with what there is', async () => {
+    const host = await space.host({ bindings: { Storage: { adapter: 'local.memory' } } });
+    await expect(host.reload('rollout.cloud-local')).rejects.toMatchObject({
+      kind: 'ConfigInvalid',
+      code: 'RELOAD_UNSUPPORTED',
+      message: expect.stringContaining('"run": "process"'),
+    });
+    await expect(host.reload('acme.vault')).rejects.toMatchObject({
+      code: 'ARGUMENT_INVALID',
+      message: expect.stringContaining('rollout.cloud-local'),
+    });
+    await host.stop();
+    await expect(host.reload('rollout.cloud-local')).rejects.toMatchObject({ code: 'CLOSED' });
+  });
+});
+
+test('a crash makes the instance degraded, with an event, until the next call; its path permissions are of the configuration', async () => {
+  const use = isolated(
+    'acme.vault',
+    VAULT,
+    secretStore(`
+      if (name === 'crash') process.exit(7);
+      mkdirSync(ctx.config.to ?? '${space.folder}/kept/by', { recursive: true });
+      return new SecretValue(name);`),
+    { permissions: { fs: { write: ['./kept'] } } },
+  );
+  const host = await space.host(bindVault(use));
+  const states: string[] = [];
+  host.on('instance', ({ instance, to }) => states.push(`${instance} ${to}`));
+  const store = await host.get(SecretStore);
+  await store.get('x');
+  expect(existsSync(space.path('kept/by'))).toBe(true);
+  await expect(store.get('crash')).rejects.toMatchObject({ kind: 'Transient', code: 'PLUGIN_CRASHED' });
+  const [report] = host.report().instances.filter(({ adapter }) => adapter === 'acme.vault');
+  expect(report).toMatchObject({ state: 'degraded', reason: expect.stringContaining('exited with 7') });
+  expect((await host.checkHealth()).instances.find(({ adapter }) => adapter === 'acme.vault')?.state).toBe('degraded');
+  await store.get('y');
+  expect((await host.checkHealth()).instances.find(({ adapter }) => adapter === 'acme.vault')?.state).toBe('active');
+  expect(states).toEqual(['activating', 'active', 'degraded', 'active'].map((state) => `SecretStore#default ${state}`));
+  expect(space.logged).toContainEqual(expect.stringMatching(/^error plugin acme\.vault: its process exited with 7/));
+});
+
+test('a queue in a process of its own, on a storage in the host’s: a crash loses nothing that was promised', async () => {
+  const use = isolated(
+    'acme.queue',
+    [{ id: 'acme.queue', provides: 'Queue@1', requires: ['Storage'], features: ['lease', 'replay'] }],
+    `import { InMemQueue } from '${DIST}/adapters/cloud-local/index.js';
+     export default definePlugin({ adapters: { 'acme.queue': async ({ get }) => {
+       const queue = await InMemQueue.open(await get(Storage));
+       return Object.assign(queue, { purge: () => process.abort() });
+     } } });`,
+  );
+  const bindings = { Storage: { adapter: 'local.memory' }, Queue: { adapter: 'acme.queue' } };
+  const host = await space.host({ plugins: ['rollout.cloud-local', use], bindings });
+  const queue = await host.get(Queue);
+  const ids = await queue.enqueueMany(['a', 'b', 'c'].map((text) => Buffer.from(text)));
+  const first = await queue.dequeueWithLease(60_000);
+  await queue.ack(ids[0] as (typeof ids)[number], first?.token);
+  await expect(queue.purge('pending')).rejects.toMatchObject({ code: 'PLUGIN_CRASHED' });
+  const items = await queue.dequeueMany(10, 60_000);
+  expect(items.map(({ id, payload }) => `${id} ${Buffer.from(payload)}`)).toEqual([`${ids[1]} b`, `${ids[2]} c`]);
+  expect(await (await host.get(Storage)).durability).toBe('off');
+  expect((await host.stop()).errors).toEqual([]);
+});
+
+test('a capability that one isolated plugin brings serves another, behind the checks of the asker’s token', async () => {
+  const notes = `const Notes = capability('acme.notes/Notes', { major: 1, door: (impl) => ({
+    add: async (text) => {
+      if (typeof text !== 'string') throw new FatalError('SchemaViolation', 'text must be text', { code: 'ARGUMENT_INVALID' });
+      return impl.add(text);
+    },
+  }) });`;
+  const uses = [
+    isolated(
+      'acme.notes',
+      [{ id: 'acme.notes', provides: 'acme.notes/Notes@1' }],
+      `${notes} const texts = [];
+       export default definePlugin({ adapters: { 'acme.notes': () => ({ add: async (text) => texts.push(text) }) } });`,
+      {
+        contributes: {
+          adapters: [{ id: 'acme.notes', provides: 'acme.notes/Notes@1' }],
+          capabilities: [{ id: 'acme.notes/Notes@1' }],
+        },
+      },
+    ),
+    isolated(
+      'acme.vault',
+      [{ ...VAULT[0], requires: ['acme.notes/Notes'] }],
+      `${notes}
+       export default definePlugin({ adapters: { 'acme.vault': async ({ get }) => {
+         const book = await get(Notes);
+         return { get: async (name) => new SecretValue(String(await book.add(name === 'wrong' ? 7 : name))), put: async () => {}, names: async () => [] };
+       } } });`,
+    ),
+  ];
+  const host = await space.host({
+    plugins: uses,
+    bindings: { SecretStore: { adapter: 'acme.vault' }, 'acme.notes/Notes': { adapter: 'acme.notes' } },
+  });
+  const store = await host.get(SecretStore);
+  expect([(await store.get('a')).reveal(), (await store.get('b')).reveal()]).toEqual(['1', '2']);
+  await expect(store.get('wrong')).rejects.toMatchObject({ code: 'ARGUMENT_INVALID', message: 'text must be text' });
+  interface Notes {
+    add(text: string): Promise<number>;
+  }
+  const mine = await host.get(capability<Notes>('acme.notes/Notes', { major: 1 }));
+  expect(await mine.add('c')).toBe(3);
+});
+
+test('the manifest that the docs show is one', async () => {
+  const page = readFileSync(join(ROOT, 'docs/isolation.md'), 'utf8');
+  const manifest = JSON.parse(/```json\n([\s\S]*?)```/.exec(page)?.[1] ?? '') as object;
+  space.write('plugins/acme.vault/plugin.json', manifest);
+  write('acme.vault', secretStore('return new SecretValue(String(process.env.VAULT_ADDR));'));
+  space.write('plugins/acme.vault/index.js', `export { default } from './index.mjs';`);
+  const host = await space.host(bindVault('./plugins/acme.vault'));
+  expect((await (await host.get(SecretStore)).get('x')).reveal()).toBe('undefined');
+});
+
+test('middleware of a plugin in a process of its own is refused with what to do', async () => {
+  const middleware = [{ id: 'acme.trace', wraps: ['SecretStore@1'] }];
+  const use = isolated('acme.vault', VAULT, secretStore('return new SecretValue(name);'), {
+    contributes: { adapters: VAULT, middleware },
+  });
+  const host = await space.host({
+    plugins: [use],
+    bindings: { SecretStore: { adapter: 'acme.vault', middleware: ['acme.trace'] } },
+  });
+  await expect(host.get(SecretStore)).rejects.toMatchObject({
+    kind: 'ConfigInvalid',
+    code: 'FEATURE_UNSUPPORTED',
+    message: expect.stringContaining('leave "run" out'),
+  });
+});
