@@ -41,6 +41,7 @@ const PAPERS = [
   'docs/queue.md',
   'docs/object-store.md',
   'docs/compute.md',
+  'docs/middleware.md',
   'docs/errors.md',
   'docs/write-an-adapter.md',
 ];
@@ -90,7 +91,7 @@ function shell(command: string, cwd: string): string {
 const program = ({ code, notes }: Piece): string => [notes.before ?? '', code, notes.after ?? ''].join('\n');
 
 describe('TypeScript in the papers', () => {
-  const programs = all.filter(({ language }) => language === 'ts');
+  const programs = all.filter(({ language, notes }) => language === 'ts' && notes.runner === undefined);
   const names = programs.map(
     ({ paper, code }) =>
       [`${paper}: ${code.split('\n').find((line) => line.trim() !== '' && !line.startsWith('import'))}`] as const,
@@ -210,6 +211,82 @@ test('docs/compute.md: its configuration is one', async () => {
   const host = await createHost({ config, importModule });
   expect(host.bindings().map(({ adapter }) => adapter)).toContain('nvml');
   await host.stop();
+});
+
+describe('the README’s tests', () => {
+  const withRunner = all.filter(({ notes }) => notes.runner !== undefined);
+
+  /** A reader's project that has the runners, and their types, too. */
+  function testProject(): string {
+    const folder = project();
+    mkdirSync(join(folder, 'node_modules/@jest'));
+    for (const name of ['jest', '@jest/globals', 'vitest']) {
+      symlinkSync(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name));
+    }
+    return folder;
+  }
+
+  const RUN: Readonly<Record<string, { command: string; passed: RegExp }>> = {
+    node: { command: 'node --test test.test.mjs', passed: /pass 1\n/ },
+    jest: { command: 'node --experimental-vm-modules node_modules/jest/bin/jest.js 2>&1', passed: /Tests: +1 passed/ },
+    vitest: { command: 'node node_modules/vitest/vitest.mjs run', passed: /Tests +4 passed/ },
+  };
+
+  test('are for the three runners', () => {
+    expect(withRunner.map(({ notes }) => notes.runner)).toEqual(Object.keys(RUN));
+  });
+
+  test.each(withRunner.map((it) => [it.notes.runner as string, it] as const))('with %s: pass', async (runner, it) => {
+    const folder = testProject();
+    const { code } = await transform(program(it), { loader: 'ts', format: 'esm' });
+    writeFileSync(join(folder, 'test.test.mjs'), code);
+    writeFileSync(join(folder, 'jest.config.json'), '{ "testMatch": ["**/*.test.mjs"], "transform": {} }');
+    expect(shell(RUN[runner]?.command as string, folder)).toMatch(RUN[runner]?.passed as RegExp);
+  });
+
+  test('compile, strict', () => {
+    const folder = testProject();
+    const files = withRunner.map((it, i) => {
+      writeFileSync(join(folder, `${i}.ts`), program(it));
+      return `${i}.ts`;
+    });
+    // Declarations of the runners are theirs to check.
+    const compilerOptions = {
+      strict: true,
+      module: 'NodeNext',
+      target: 'ES2022',
+      noEmit: true,
+      skipLibCheck: true,
+      types: ['node'],
+    };
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
+    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
+    expect(spawnSync(process.execPath, [tsc, '-p', folder], { encoding: 'utf8' }).stdout).toBe('');
+  });
+});
+
+describe('docs/middleware.md', () => {
+  const paper = all.filter((p) => p.paper === 'docs/middleware.md');
+
+  test('its configuration is one', async () => {
+    const folder = project();
+    writeFileSync(join(folder, 'middleware.json'), piece('docs/middleware.md', 'jsonc', 'HF_TOKEN').code);
+    const host = await createHost({ config: join(folder, 'middleware.json'), importModule });
+    const secrets = host.bindings().find(({ capability }) => capability === 'SecretStore');
+    expect(secrets?.middleware.map(({ id }) => id)).toEqual(['otel', 'cache', 'retry', 'timeout']);
+    await host.stop();
+  });
+
+  test('its own middleware sees every call', () => {
+    const folder = project();
+    for (const { notes, code } of paper) {
+      if (notes.file === undefined) continue;
+      mkdirSync(dirname(join(folder, notes.file)), { recursive: true });
+      writeFileSync(join(folder, notes.file), code);
+    }
+    const told = shell('rollout-cloud --config audit.json queue send --text hello 2>&1', folder);
+    expect(told).toContain('seen: enqueue of Queue@1 default');
+  });
 });
 
 describe('docs/write-an-adapter.md', () => {
