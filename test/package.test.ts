@@ -113,6 +113,26 @@ describe('in plain JavaScript', () => {
   });
 });
 
+describe('middleware', () => {
+  const asking = (middleware: string) => `
+    import { createHost, Storage } from 'rollout-cloud';
+    const host = await createHost({ config: { bindings: { Storage: { adapter: 'local.memory', middleware: ['${middleware}'] } } } });
+    await (await host.get(Storage)).ping();
+    console.log(host.bindings().flatMap(({ middleware }) => middleware.map(({ id }) => id)).join());
+    await host.stop();`;
+
+  test('is known without being listed', async () => {
+    expect(await app.module('retry.js', asking('retry'))).toBe('retry\n');
+  });
+
+  test('that stands on a package which is not installed says what to run', async () => {
+    const trying = app.module('otel.js', asking('otel'));
+    await expect(trying).rejects.toThrow(
+      /RC1108 .*middleware otel needs package @opentelemetry\/api.*npm i @opentelemetry\/api/,
+    );
+  });
+});
+
 describe('in TypeScript, strict, its declarations checked too', () => {
   async function compile(options: object): Promise<string> {
     const compilerOptions = {

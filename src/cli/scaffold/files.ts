@@ -15,6 +15,9 @@ export interface Scaffold {
   readonly version: string;
 }
 
+const CONTRACTS = 'rollout-cloud/contracts';
+const TESTING = 'rollout-cloud/testing';
+
 /** The text of each file, by its name. */
 export function scaffoldFiles(scaffold: Scaffold): Readonly<Record<string, string>> {
   const { language } = scaffold;
@@ -115,7 +118,7 @@ function adapter(scaffold: Scaffold, { methods, properties = {} }: ScaffoldContr
  * the suite (npm test) checks. Arguments have been checked when they get here. When nothing forwards any more, delete
  * the stand-in, and give the class what it stands on: a client, a path, from \`ctx.config\`.
  */
-${importLine([...others, capability, 'definePlugin'], 'rollout-cloud/contracts')}
+${importLine([...others, capability, 'definePlugin'], CONTRACTS)}
 
 export class ${name}${typed(` implements ${capability}`)} {
   ${typed('readonly ')}#standIn${typed(`: ${capability}`)};
@@ -131,7 +134,7 @@ export default definePlugin({
   adapters: {
     '${id}': async (ctx) => {
       ctx.logger.warn('${id} is a scaffold: it keeps what it has in memory');
-      const { fake } = await import('rollout-cloud/testing');
+      const { fake } = await import('${TESTING}');
       return new ${name}(fake(${capability}, { clock: ctx.clock }));
     },
   },
@@ -152,9 +155,9 @@ function test(scaffold: Scaffold, { features, provision }: ScaffoldContract): st
       : `\n  new ${name}(\n    fake(${capability}, {\n${options}    }),\n  )`;
   return `/** What ${capability} means, asked of ${name}: every adapter of the contract runs the same suite. */
 import { test } from 'node:test';
-import { ${capability} } from 'rollout-cloud/contracts';
-import { ${imports.join(', ')} } from 'rollout-cloud/testing';
-import { ${name} } from './index.js';
+${importLine([capability], CONTRACTS)}
+${importLine(imports, TESTING)}
+${importLine([name], './index.js')}
 
 ${before}/** A fresh, empty instance. */
 const open = () =>${options === '' ? ' ' : ''}${made};
