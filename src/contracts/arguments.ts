@@ -1,6 +1,6 @@
 /** Argument checks that the contracts' doors share. Each throws `FatalError` `SchemaViolation`, `ARGUMENT_INVALID`. */
+import { createRequire } from 'node:module';
 import { types } from 'node:util';
-import { distance } from 'fastest-levenshtein';
 import { FatalError } from './errors.js';
 import { show } from './ids.js';
 
@@ -57,6 +57,8 @@ export function known<T extends object>(
 /** ` Did you mean "x"? Known: …` for a name that is not among `known`. Empty where nothing is known. */
 export function suggest(name: string, known: readonly string[]): string {
   if (known.length === 0) return '';
+  // Loaded for the first slip: whoever makes none does not wait for it.
+  const { distance } = createRequire(import.meta.url)('fastest-levenshtein') as typeof import('fastest-levenshtein');
   const sorted = [...known].sort();
   const [nearest] = [...sorted].sort((a, b) => distance(name, a) - distance(name, b));
   // A slip in a short name, one in three letters of a long one: past that a guess misleads.

@@ -45,7 +45,7 @@ export interface StartOptions {
    * What to activate beside what it requires: instances of plugins with `"activation": "onStartup"` (the default), every
    * one planned, or those of certain capabilities.
    */
-  readonly activate?: 'onStartup' | 'all' | readonly Capability<never>[];
+  readonly activate?: 'onStartup' | 'all' | readonly Omit<Capability<object>, 'door'>[];
 }
 
 export interface Host {
@@ -69,8 +69,8 @@ export interface Host {
   /** Every instance planned, in the order of the configuration. */
   bindings(): BindingInfo[];
   /**
-   * Activates what has to be there before the first demand. Idempotent: a second call gives the first one's report. A host
-   * works without it, and makes each instance when it is first asked for.
+   * Activates what has to be there before the first demand. Idempotent: a second call gives the first one's report, or
+   * activates what it asks for on top. A host works without it, and makes each instance when it is first asked for.
    * @throws FatalError ConfigInvalid `RC1309` when an instance fails whose binding does not say `"onFailure": "continue"`;
    * the host has been stopped by then
    */

@@ -104,7 +104,7 @@ export const DOORLESS = () => ({});
 const KNOWN_KEYS: ReadonlySet<symbol> = new Set(KNOWN_CAPABILITIES.map(({ key }) => key));
 
 /** @throws FatalError SchemaViolation for anything but a capability's token, e.g. its name or key */
-export function checkToken<T extends object>(capability: Capability<T>): Capability<T> {
+export function checkToken<C extends Omit<Capability<object>, 'door'>>(capability: C): C {
   if (typeof capability?.key === 'symbol' && typeof capability.id === 'string') return capability;
   throw check.invalid('capability', 'a capability itself, as in host.get(Queue)', capability);
 }

@@ -162,9 +162,12 @@ export class PluginHost implements Host {
     return off;
   }
 
-  start(options: StartOptions = {}): Promise<StartReport> {
-    this.#starting ??= this.#start(options);
-    return this.#starting;
+  async start(options: StartOptions = {}): Promise<StartReport> {
+    const { activate } = check.known('options', options, ['activate']);
+    if (this.#starting !== null && activate === undefined) return this.#starting;
+    const starting = this.#start(activate);
+    this.#starting ??= starting;
+    return starting;
   }
 
   reconfigure(sources: ConfigSources = this.#options): Promise<ReconfigureReport> {
@@ -200,7 +203,7 @@ export class PluginHost implements Host {
     return this.close();
   }
 
-  async #start({ activate = 'onStartup' }: StartOptions): Promise<StartReport> {
+  async #start(activate: StartOptions['activate'] = 'onStartup'): Promise<StartReport> {
     const startedAt = performance.now();
     const wanted = this.#wanted(activate);
     if (this.#stopping !== null) throw closed('start');
@@ -220,6 +223,7 @@ export class PluginHost implements Host {
       const [instance, policy] = 'key' in it ? [it.key, it.onFailure] : [`plugin ${it.manifest.id}`, 'continue'];
       return [{ instance, policy, error: result.reason as unknown }];
     });
+    if (this.#stopping !== null) throw closed('start');
     const fatal = failures.filter(({ policy }) => policy === 'abort');
     if (fatal.length > 0) {
       await this.stop();

@@ -70,7 +70,7 @@ describe('a host', () => {
     ${then}`;
 
   test('on the local adapters loads none of them, and no Ajv: their schemas are compiled ahead', async () => {
-    expect(await loadedByScript(start('local.json'))).toEqual(['fastest-levenshtein', 'jsonc-parser']);
+    expect(await loadedByScript(start('local.json'))).toEqual(['jsonc-parser']);
   });
 
   test('loads what an adapter needs when it is first asked for', async () => {

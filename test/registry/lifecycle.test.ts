@@ -337,7 +337,7 @@ describe('starting', () => {
       secrets: '',
       queue: { requires: ['Storage'], code: 'await ctx.get(Storage);' },
     });
-    const { started } = await other.start({ activate: [Queue] as never });
+    const { started } = await other.start({ activate: [Queue] });
     expect(started.map(({ instance }) => instance)).toEqual(['Queue#default']);
     expect(space.log).toEqual(['made x.storage', 'made x.queue']);
   });
@@ -365,6 +365,25 @@ describe('starting', () => {
     expect(space.log).toEqual([]);
     await host.get(SecretStore);
     expect(space.log).toEqual(['module', 'module', 'module', 'module']);
+  });
+
+  test('a later call activates what it asks for on top', async () => {
+    const host = await hostOf({ storage: '', secrets: '' });
+    await host.start();
+    expect((await host.start({ activate: [Storage] })).started).toHaveLength(1);
+    expect((await host.start({ activate: 'all' })).started).toHaveLength(2);
+    await expect(host.start({ actvate: 'all' } as never)).rejects.toThrow('Did you mean "activate"?');
+    await expect(host.start({ activate: 'everything' as never })).rejects.toThrow('options.activate must be');
+  });
+
+  test('a stop while it is under way ends it, as a stop', async () => {
+    const host = await hostOf({
+      storage: `await new Promise((_, reject) => ctx.signal.addEventListener('abort', () => reject(ctx.signal.reason)));`,
+    });
+    const starting = rejection(host.start({ activate: 'all' }));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    await host.stop();
+    expect((await starting).code).toBe('CLOSED');
   });
 
   test('a failure that the binding does not tolerate stops the host, and says what to do', async () => {
