@@ -1,5 +1,5 @@
 /** What starting loads: the time it takes is measured by bench/startup.ts, and is the number of modules first of all. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createHost } from '../../src/registry/index.js';
@@ -71,6 +71,15 @@ describe('a host', () => {
 
   test('on the local adapters loads none of them, and no Ajv: their schemas are compiled ahead', async () => {
     expect(await loadedByScript(start('local.json'))).toEqual(['jsonc-parser']);
+  });
+
+  test('loads nothing of what runs plugins in processes of their own before a plugin wants it', () => {
+    const isolation = '// src/registry/isolation/isolate.ts';
+    const hosts = readdirSync(join(app.root, 'dist/chunks')).filter((file) => file.startsWith('host-'));
+    expect(hosts).toHaveLength(1);
+    const entries = hosts.map((file) => `dist/chunks/${file}`);
+    expect(reach(app.root, entries, 'static').text).not.toContain(isolation);
+    expect(reach(app.root, entries, 'all').text).toContain(isolation);
   });
 
   test('loads what an adapter needs when it is first asked for', async () => {

@@ -396,6 +396,19 @@ describe('the end of a connection', () => {
     expect(silent).toBeGreaterThan(0);
   });
 
+  test('calls that the channel does not take up are refused, not kept without bound', async () => {
+    const taken: (() => void)[] = [];
+    const near = new Peer({ send: (_, sent) => void (sent !== undefined && taken.push(sent)) }, {});
+    pairs.push(near);
+    const bytes = new Uint8Array(40 * 1024 * 1024);
+    const calls = [near.call(ROOT, 'echo', [bytes]), near.call(ROOT, 'echo', [bytes])];
+    for (const each of calls) each.catch(() => {});
+    await expect(near.call(ROOT, 'echo', ['x'])).rejects.toMatchObject({ kind: 'Throttled', code: 'PLUGIN_BUSY' });
+    taken.shift()?.();
+    near.call(ROOT, 'echo', ['x']).catch(() => {});
+    expect(near.pending).toBe(3);
+  });
+
   test('being busy is told once each way', async () => {
     const told: boolean[] = [];
     const { near } = connect(echo, { onBusy: (isBusy) => void told.push(isBusy) });

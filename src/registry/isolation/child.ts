@@ -50,7 +50,9 @@ const faces = new WeakMap<object, object>();
 
 const peer = new Peer(
   // That the channel breaks is told by its end.
-  { send: (message) => void (process.connected && process.send?.(message, undefined, undefined, () => {})) },
+  {
+    send: (message, sent = () => {}) => void (process.connected && process.send?.(message, undefined, undefined, sent)),
+  },
   {
     /** Imports the plugin; answers the ids of its adapters. What is thrown is told as it is. */
     load: async (mainUrl: string): Promise<string[]> => {

@@ -13,6 +13,8 @@ import { decode, Encoder, type Places, type Reference } from './values.js';
 
 /** Calls under way to the far side; past it a call is refused as `Throttled`. */
 const CALLS_MAX = 10_000;
+/** Bytes of calls that the channel has not taken yet; past it a call is refused as `Throttled`, unless it is the only one. */
+const UNSENT_BYTES_MAX = 64 * 1024 * 1024;
 /** Pings without a word from the far side after which it is taken to hang. */
 const SILENT_TICKS = 3;
 /** Objects lent at a time. */
@@ -24,8 +26,11 @@ const ABORT_ANSWER_MS = 2_000;
 
 /** What carries messages, in order. */
 export interface Port {
-  /** Throws when the message cannot be sent. */
-  send(message: unknown): void;
+  /**
+   * Throws when the message cannot be sent.
+   * @param sent called once when it is written, or never will be
+   */
+  send(message: unknown, sent?: () => void): void;
 }
 
 export interface PeerOptions {
@@ -124,6 +129,9 @@ export class Peer {
   #closed: Error | null = null;
   #watch: NodeJS.Timeout | undefined;
   #silentTicks = 0;
+  #unsentBytes = 0;
+  /** Of the value that was encoded last. */
+  #encodedBytes = 0;
   #idle: (() => void)[] = [];
 
   /** @param root what the far side may call from the start, at {@link ROOT} */
@@ -150,12 +158,16 @@ export class Peer {
    */
   call(to: number, method: string, args: readonly unknown[]): Promise<unknown> {
     if (this.#closed !== null) return Promise.reject(this.#closed);
-    if (this.#pending.size >= CALLS_MAX) return Promise.reject(busy());
+    if (this.#pending.size >= CALLS_MAX || this.#unsentBytes > UNSENT_BYTES_MAX) return Promise.reject(busy());
     const scope: Scope = { signals: [], to, holds: 1 };
     const id = ++this.#nextId;
     try {
       const encoded = this.#encode(args, scope) as unknown[];
-      this.#port.send(['call', id, to, method, encoded] satisfies Message);
+      const bytes = this.#encodedBytes;
+      this.#port.send(['call', id, to, method, encoded] satisfies Message, () => {
+        this.#unsentBytes -= bytes;
+      });
+      this.#unsentBytes += bytes;
     } catch (error) {
       this.#release(scope);
       return Promise.reject(error);
@@ -335,7 +347,10 @@ export class Peer {
   }
 
   #encode(value: unknown, scope: Scope | null, given = false): unknown {
-    return this.#within(scope, given, () => new Encoder(this.#places, this.#options.messageBytesMax).encode(value));
+    const encoder = new Encoder(this.#places, this.#options.messageBytesMax);
+    const encoded = this.#within(scope, given, () => encoder.encode(value));
+    this.#encodedBytes = encoder.bytes;
+    return encoded;
   }
 
   #encodeError(error: unknown, scope: Scope | null): unknown {
@@ -449,8 +464,12 @@ export class Peer {
 }
 
 function busy(): RecoverableError {
-  return new RecoverableError('Throttled', 'too many calls to a plugin’s process are under way', {
-    code: 'PLUGIN_BUSY',
-    context: { callsMax: CALLS_MAX, lentMax: LENT_MAX },
-  });
+  return new RecoverableError(
+    'Throttled',
+    'too many calls to a plugin’s process are under way, or too many bytes on their way there',
+    {
+      code: 'PLUGIN_BUSY',
+      context: { callsMax: CALLS_MAX, lentMax: LENT_MAX, unsentBytesMax: UNSENT_BYTES_MAX },
+    },
+  );
 }

@@ -60,9 +60,9 @@ export class PluginProcess {
     living.add(child);
 
     const port = {
-      send: (message: unknown) => {
+      send: (message: unknown, sent = () => {}) => {
         // What cannot be written is told by the channel's end, which rejects all that waits.
-        if (child.connected) child.send(message as object, undefined, undefined, () => {});
+        if (child.connected) child.send(message as object, undefined, undefined, sent);
       },
     };
     this.peer = new Peer(port, root, {

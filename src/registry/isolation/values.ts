@@ -65,6 +65,11 @@ export class Encoder {
     private readonly bytesMax = MESSAGE_BYTES_MAX,
   ) {}
 
+  /** Of strings and bytes so far. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   encode(value: unknown, depth = 0): unknown {
     switch (typeof value) {
       case 'string':
