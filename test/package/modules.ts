@@ -37,8 +37,8 @@ export function reach(root: string, entries: readonly string[], follow: 'static'
   return { files: [...texts.keys()].sort(), packages: [...packages].sort(), text: [...texts.values()].join('\n') };
 }
 
-/** `import … from "x"`, `export … from "x"`, `import "x"`, and `import("x")`, which is static in a declaration alone. */
-const IMPORTS = /(?:^|[;}\n])\s*(?:import|export)\b[^;'"()]*["']([^"'\n]+)["']|\bimport\(["']([^"'\n]+)["']\)/g;
+/** `import … from "x"`, `export … from "x"`, `import "x"`, and `import("x")`, which is static in a declaration alone. A name with a `$` is part of a text. */
+const IMPORTS = /(?:^|[;}\n])\s*(?:import|export)\b[^;'"()]*["']([^"'\n$]+)["']|\bimport\(["']([^"'\n$]+)["']\)/g;
 
 function specifiers(text: string, follow: 'static' | 'all'): string[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, '');
