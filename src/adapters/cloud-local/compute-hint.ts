@@ -1,7 +1,7 @@
 /**
  * ComputeHint of this machine (`local.compute`): what it has, and what of it this process may use.
  *
- * On Linux `/proc` and `/sys` are read directly at each call, in well under a millisecond on a small machine, and
+ * On Linux `/proc` and `/sys` are read directly at each call, in well under a millisecond (bench/compute.ts), and
  * systeminformation stands in where the two figures that every inventory must have are hidden. On macOS
  * systeminformation answers, and GPUs are not enumerated. GPUs come from the GpuEnumerators that are bound, never
  * from here; none of them can make `inventory()` fail.
@@ -14,7 +14,7 @@ import { show } from '../../contracts/ids.js';
 import { type GpuEnumerators, mergeGpus } from './compute/gpus.js';
 import { KernelFiles } from './compute/kernel-files.js';
 import { readLimits } from './compute/linux-limits.js';
-import { readMachine } from './compute/linux-machine.js';
+import { CpuInfo, readMachine } from './compute/linux-machine.js';
 import {
   askCpu,
   askMachineModel,
@@ -57,14 +57,15 @@ export function openComputeHint({ platform = process.platform, ...options }: Ope
 }
 
 export class LinuxComputeHint implements ComputeHint {
-  readonly #files: KernelFiles;
+  readonly #root: string;
+  readonly #cpuInfo = new CpuInfo();
   readonly #enumerators: GpuEnumerators;
   readonly #gpuTimeoutMs: number;
   readonly #systemInformation: OpenSystemInformation;
 
   constructor(given: LinuxComputeHintOptions = {}) {
     const options = check.known('options', given, ['root', 'enumerators', 'gpuTimeoutMs', 'systemInformation']);
-    this.#files = new KernelFiles(options.root ?? '/');
+    this.#root = options.root ?? '/';
     this.#enumerators = options.enumerators ?? [];
     this.#gpuTimeoutMs = options.gpuTimeoutMs ?? 15_000;
     this.#systemInformation = options.systemInformation ?? importSystemInformation;
@@ -73,8 +74,9 @@ export class LinuxComputeHint implements ComputeHint {
   async inventory({ gpuMaxAgeMs }: InventoryOptions = {}): Promise<ComputeInventory> {
     const age = gpuMaxAgeMs === undefined ? {} : { maxAgeMs: gpuMaxAgeMs };
     const { gpus, reason, sources } = await mergeGpus(this.#enumerators, this.#gpuTimeoutMs, age);
-    const machine = readMachine(this.#files);
-    const limits = readLimits(this.#files);
+    const files = new KernelFiles(this.#root);
+    const machine = readMachine(files, this.#cpuInfo);
+    const limits = readLimits(files);
     const cpuCount = machine.cpuCount ?? (await askCpu(this.#systemInformation)).count;
     const memoryBytes = machine.memoryBytes ?? (await askMemory(this.#systemInformation)).totalBytes;
     return {
@@ -89,7 +91,7 @@ export class LinuxComputeHint implements ComputeHint {
         limits.memoryBytes !== null && limits.memoryBytes < memoryBytes ? mebibytes(limits.memoryBytes) : null,
       memoryAvailableMib: machine.memoryAvailableBytes === null ? null : mebibytes(machine.memoryAvailableBytes),
       cpuModel: machine.cpuModel,
-      cpuFlags: machine.cpuFlags,
+      cpuFlags: [...machine.cpuFlags],
       arch: process.arch,
       numaNodes: machine.numaNodes,
       hostname: machine.hostname ?? hostname(),

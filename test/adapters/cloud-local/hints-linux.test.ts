@@ -1,4 +1,6 @@
+import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, hostname, release, totalmem } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, describe, expect, test } from '@jest/globals';
 import {
   LinuxComputeHint,
@@ -85,6 +87,28 @@ describe('the machine, from recorded /proc and /sys', () => {
 
   test('preemptionSignal is null', async () => {
     expect(await new LinuxComputeHint().preemptionSignal()).toBeNull();
+  });
+
+  test('/proc/cpuinfo is read again when other CPUs are online, or allowed; where that is hidden, each time', async () => {
+    const files = (online: string, allowed: string): RecordedFiles => ({
+      '/sys/devices/system/cpu/online': online,
+      '/proc/self/status': `Cpus_allowed_list:\t${allowed}\n`,
+    });
+    const cpus = (count: number) => ({ '/proc/cpuinfo': 'processor\t: 0\n'.repeat(count) });
+    const root = layOut({ ...MACHINE, ...files('0-7\n', '0-7'), ...cpus(8) });
+    const hint = new LinuxComputeHint({ root, systemInformation: unreachable });
+    const counts: number[] = [];
+    const then = async (changed: RecordedFiles) => {
+      for (const [path, content] of Object.entries(changed)) writeFileSync(join(root, path), content);
+      counts.push((await hint.inventory()).cpuCount);
+    };
+    await then({});
+    await then(cpus(7)); // not as a kernel would: nothing else tells of it
+    await then(files('0-6\n', '0-7'));
+    await then({ ...cpus(2), ...files('0-6\n', '3,5') });
+    await then({ ...cpus(3), '/sys/devices/system/cpu/online': '' });
+    await then(cpus(4));
+    expect(counts).toEqual([8, 8, 7, 2, 3, 4]);
   });
 
   test('each call reads anew', async () => {

@@ -7,8 +7,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+/** What the files tell at one time: each is read once. */
 export class KernelFiles {
   readonly #root: string;
+  readonly #texts = new Map<string, string | null>();
 
   /** @param root where `proc` and `sys` are found */
   constructor(root: string) {
@@ -17,6 +19,14 @@ export class KernelFiles {
 
   /** The whole text of a file. */
   text(path: string): string | null {
+    const known = this.#texts.get(path);
+    if (known !== undefined) return known;
+    const text = this.#read(path);
+    this.#texts.set(path, text);
+    return text;
+  }
+
+  #read(path: string): string | null {
     const file = join(this.#root, path);
     // A third of the files are not there on any one machine, and an error with its stack takes ten times the look.
     if (!existsSync(file)) return null;

@@ -27,16 +27,42 @@ export interface LinuxMachine {
   readonly kernel: string | null;
 }
 
-export function readMachine(files: KernelFiles): LinuxMachine {
+type LinuxCpus = Pick<LinuxMachine, 'cpuCount' | 'cpuModel' | 'cpuFlags'>;
+
+/**
+ * What `/proc/cpuinfo` tells, read again when other CPUs are online or allowed than before. It is the one slow file: the
+ * kernel writes 1.5 KB for each CPU, and may ask each for its frequency.
+ */
+export class CpuInfo {
+  #seen: { readonly key: string; readonly cpus: LinuxCpus } | null = null;
+
+  read(files: KernelFiles): LinuxCpus {
+    const online = files.line('/sys/devices/system/cpu/online');
+    const allowed = field(files.text('/proc/self/status'), 'Cpus_allowed_list');
+    const key = online === null ? null : `${online} ${allowed}`;
+    if (key !== null && this.#seen?.key === key) return this.#seen.cpus;
+    const cpus = readCpus(files);
+    this.#seen = key === null ? null : { key, cpus };
+    return cpus;
+  }
+}
+
+function readCpus(files: KernelFiles): LinuxCpus {
   const cpuinfo = files.text('/proc/cpuinfo');
-  const meminfo = files.text('/proc/meminfo');
   return {
     // On s390 the number stands before the colon: `processor 0: version = FF, …`.
     cpuCount: cpuinfo?.match(/^processor(?:[ \t]*:[ \t]*\d+| \d+:)/gm)?.length ?? null,
-    memoryBytes: bytesOf(field(meminfo, 'MemTotal')) || null,
-    memoryAvailableBytes: bytesOf(field(meminfo, 'MemAvailable')),
     cpuModel: field(cpuinfo, 'model name') || null,
     cpuFlags: (field(cpuinfo, 'flags') ?? field(cpuinfo, 'Features'))?.split(/\s+/).filter(Boolean) ?? [],
+  };
+}
+
+export function readMachine(files: KernelFiles, cpuInfo: CpuInfo): LinuxMachine {
+  const meminfo = files.text('/proc/meminfo');
+  return {
+    ...cpuInfo.read(files),
+    memoryBytes: bytesOf(field(meminfo, 'MemTotal')) || null,
+    memoryAvailableBytes: bytesOf(field(meminfo, 'MemAvailable')),
     instanceType: files.line('/sys/class/dmi/id/product_name'),
     numaNodes: numaNodes(files),
     hostname: files.line('/proc/sys/kernel/hostname'),
