@@ -42,6 +42,7 @@ const PAPERS = [
   'docs/object-store.md',
   'docs/compute.md',
   'docs/middleware.md',
+  'docs/host.md',
   'docs/errors.md',
   'docs/write-an-adapter.md',
 ];
