@@ -1,6 +1,6 @@
 /**
  * Builds `dist`: JavaScript by esbuild (entry points share chunks, so that a class exists once), the declarations that
- * users need by tsc, and every plugin.json beside its plugin. `--if-needed` does nothing when dist is newer than all it
+ * users need by tsc, every plugin.json beside its plugin, and, at the root, the schemas that editors use. `--if-needed` does nothing when dist is newer than all it
  * is made from.
  *
  * Inversify is bundled: as its 240 files it takes about 100 ms to import, as one it takes 10. Everything else stays a
@@ -38,7 +38,7 @@ async function buildAll() {
   rmSync(dist, { recursive: true, force: true });
   // Only now: whoever runs a finished build does not pay for importing the builder.
   const { build } = await import('esbuild');
-  const { precompile } = await import('./precompile.mjs');
+  const { precompile, writeSchemas } = await import('./precompile.mjs');
   const manifests = sources.filter((file) => file.endsWith('plugin.json'));
   const modules = [
     ...['index.ts', 'contracts/index.ts', 'testing/index.ts'].map((file) => join(src, file)),
@@ -65,6 +65,7 @@ async function buildAll() {
     external: external.flatMap((name) => [name, `${name}/*`]),
     plugins: [precompile(src, manifests)],
   });
+  await writeSchemas(src, manifests, root);
   for (const file of manifests) copyFileSync(file, join(dist, relative(src, file)));
   execFileSync(
     process.execPath,

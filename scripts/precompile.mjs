@@ -2,7 +2,7 @@
  * An esbuild plugin that fills src/registry/precompiled.ts: with the validators that Ajv makes of plugins.json's schema, of
  * plugin.json's, and of every built-in adapter's and middleware's configuration.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
@@ -25,6 +25,24 @@ export function precompile(src, manifests) {
       builder.onResolve({ filter: /^ajv\/dist\/runtime\// }, ({ path }) => ({ path: require.resolve(path) }));
     },
   };
+}
+
+/**
+ * Writes plugins.schema.json, of the built-in plugins, and plugin.schema.json.
+ * @param {string} src the folder of the sources @param {readonly string[]} manifests @param {string} folder where they go
+ */
+export async function writeSchemas(src, manifests, folder) {
+  const { configSchema, manifestSchema } = await import(await asUrl(join(src, 'registry/editor-schema.ts')));
+  const plugins = manifests.map((file) => JSON.parse(readFileSync(file, 'utf8')));
+  const installed = {
+    plugins: plugins.map(({ id }) => id),
+    capabilities: ['BlockStore'],
+    adapters: plugins.flatMap(({ contributes }) => contributes.adapters ?? []),
+    middleware: plugins.flatMap(({ contributes }) => contributes.middleware ?? []),
+  };
+  const write = (name, schema) => writeFileSync(join(folder, name), `${JSON.stringify(schema, null, 2)}\n`);
+  write('plugins.schema.json', configSchema(installed));
+  write('plugin.schema.json', manifestSchema());
 }
 
 /** The text of a module. */

@@ -39,6 +39,7 @@ describe('what is in it', () => {
     const kinds = [
       /^dist\/.+\.(js|d\.ts)$/,
       /^dist\/adapters\/[^/]+\/plugin\.json$/,
+      /^plugins?\.schema\.json$/,
       /^(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md$/,
       /^docs\/.+\.(md|svg)$/,
       /^(LICENSE|package\.json|dist\/THIRD-PARTY-NOTICES\.txt)$/,

@@ -30,7 +30,7 @@ export const COMMANDS: readonly { usage: string; summary: string; load(): Promis
   {
     usage: 'plugins',
     summary: 'what serves what: plugins, adapters, instances and their configuration',
-    load: () => import('./plugins.js'),
+    load: () => import('./plugins/command.js'),
   },
   {
     usage: 'objects',

@@ -191,6 +191,17 @@ export function toValue({ value, fields, items }: Written): unknown {
   return object;
 }
 
+/** The text with `$schema` pointing at `target`; comments and layout stay. */
+export function withSchema(text: string, target: string): string {
+  const mark = text.startsWith('\uFEFF') ? '\uFEFF' : '';
+  const own = text.slice(mark.length);
+  const edits = jsonc.modify(own, ['$schema'], target, {
+    getInsertionIndex: () => 0,
+    formattingOptions: { insertSpaces: true, tabSize: 2, eol: own.includes('\r\n') ? '\r\n' : '\n' },
+  });
+  return mark + jsonc.applyEdits(own, edits);
+}
+
 /** What is written at a path, where anything is. */
 export function exactlyAt(root: Written, path: ConfigPath): Written | undefined {
   const steps = walk(root, path);

@@ -37,3 +37,68 @@ export function cycles(instances: ReadonlyMap<string, PlannedInstance>): Problem
   for (const key of instances.keys()) visit(key, []);
   return problems;
 }
+
+export interface GraphNode {
+  /** `Queue#default` */
+  readonly instance: string;
+  readonly adapter: string;
+  readonly plugin: string;
+  /** Ids, outermost first. */
+  readonly middleware: readonly string[];
+}
+
+export interface GraphEdge {
+  readonly from: string;
+  readonly to: string;
+  /** `secret`: the configuration names a secret that the other one has. */
+  readonly kind: 'requires' | 'secret';
+  /** The adapter or middleware that needs it. */
+  readonly by: string;
+}
+
+/** Every planned instance, and who needs whom, as plain data, sorted. */
+export interface HostGraph {
+  readonly instances: readonly GraphNode[];
+  readonly edges: readonly GraphEdge[];
+}
+
+export function graphOf(instances: ReadonlyMap<string, PlannedInstance>): HostGraph {
+  const all = [...instances.values()].sort((a, b) => compare(a.key, b.key));
+  const edges = all.flatMap((planned) =>
+    [{ ...planned, manifest: planned.adapter.manifest }, ...planned.middleware].flatMap((part) => {
+      const edge = (to: string, kind: GraphEdge['kind']) => ({ from: planned.key, to, kind, by: part.manifest.id });
+      const required = new Set(part.requires.flatMap(({ keys }) => keys));
+      const stores = new Set(part.secrets.map(({ key }) => key));
+      return [...[...required].map((to) => edge(to, 'requires')), ...[...stores].map((to) => edge(to, 'secret'))];
+    }),
+  );
+  return {
+    instances: all.map(({ key, adapter, middleware }) => ({
+      instance: key,
+      adapter: adapter.manifest.id,
+      plugin: adapter.plugin.manifest.id,
+      middleware: middleware.map(({ manifest }) => manifest.id),
+    })),
+    edges,
+  };
+}
+
+/** Not by the rules of a language, which differ from machine to machine. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** A flowchart for Mermaid, as Markdown of many sites shows it: secrets are dashed. */
+export function toMermaid({ instances, edges }: HostGraph): string {
+  const idOf = new Map(instances.map(({ instance }, i) => [instance, `n${i}`]));
+  const text = (value: string) => value.replace(/[^A-Za-z0-9 ._/@-]/g, (c) => `#${c.codePointAt(0)};`);
+  const lines = instances.map(({ instance, adapter, middleware }) => {
+    const layers = [...middleware, adapter].map(text).join(' > ');
+    return `  ${idOf.get(instance)}["${text(instance)}<br/>${layers}"]`;
+  });
+  const arrows = edges.map(({ from, to, kind }) => {
+    const arrow = kind === 'secret' ? '-. secret .->' : '-->';
+    return `  ${idOf.get(from)} ${arrow} ${idOf.get(to)}`;
+  });
+  return ['flowchart LR', ...lines, ...new Set(arrows)].join('\n');
+}

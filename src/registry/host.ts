@@ -12,12 +12,14 @@ import { type ConfigSources, loadConfig } from './config.js';
 import type { Container, Newable } from './container.js';
 import { discover } from './discovery.js';
 import type { HostEvents, Unsubscribe } from './events.js';
+import type { Explanation } from './explain.js';
+import type { HostGraph } from './graph.js';
 import type { RetryPolicy } from './instance.js';
 import type { LoadPlugin } from './loading.js';
 import type { Plugin } from './manifest.js';
 import { makePlan, type PlannedInstance } from './plan.js';
 import type { ReconfigureReport } from './reconfiguring.js';
-import type { BindingInfo, HostReport, StartReport } from './reports.js';
+import type { BindingInfo, FoundPlugin, HostReport, StartReport } from './reports.js';
 import { PluginHost } from './running.js';
 import type { StopReport } from './shutdown.js';
 import type { SignalOptions } from './signals.js';
@@ -68,6 +70,17 @@ export interface Host {
   make<T>(Class: Newable<T>): Promise<T>;
   /** Every instance planned, in the order of the configuration. */
   bindings(): BindingInfo[];
+  /** Every plugin that is listed or was found, in order of precedence, and why it is not ready where it is not. */
+  plugins(): FoundPlugin[];
+  /**
+   * Why an instance is what it is: its adapter, the candidates that lost, where each setting came from, who needs it, who
+   * demanded it first, the timings. Activates nothing.
+   * @param capability the token, or its name
+   * @throws FatalError ConfigInvalid `RC1121`, `RC1122`, as {@link Host.get}
+   */
+  explain(capability: Capability<object> | string, name?: string): Explanation;
+  /** Who needs whom. */
+  graph(): HostGraph;
   /**
    * Activates what has to be there before the first demand. Idempotent: a second call gives the first one's report, or
    * activates what it asks for on top. A host works without it, and makes each instance when it is first asked for.

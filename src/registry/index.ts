@@ -3,16 +3,27 @@ import type { Host, HostOptions } from './host.js';
 
 export type { Timings } from './activation.js';
 
-export type { BindingEntry, HostConfig, InstancesEntry, PluginEntry, UseEntry } from './config.js';
+export type {
+  BindingEntry,
+  ConfigSources,
+  HostConfig,
+  InstancesEntry,
+  PluginEntry,
+  UseEntry,
+  ValueOrigin,
+} from './config.js';
 export type { Newable } from './container.js';
+export type { FoundState, PluginInfo, PluginSource } from './discovery.js';
 export type { HostEvents, HostState, InstanceEvent, PluginEvent, Unsubscribe } from './events.js';
+export type { CandidateInfo, Explanation, SettingInfo } from './explain.js';
+export type { GraphEdge, GraphNode, HostGraph } from './graph.js';
 export type { Host, HostOptions, StartOptions } from './host.js';
 export type { InstanceState, RetryPolicy } from './instance.js';
 export type { PluginState } from './loading.js';
 export { VERSION } from './own-package.js';
 export type { Place, Problem, ProblemCode } from './problems.js';
 export type { ReconfigureReport } from './reconfiguring.js';
-export type { BindingInfo, HostReport, InstanceReport, PluginReport, StartReport } from './reports.js';
+export type { BindingInfo, FoundPlugin, HostReport, InstanceReport, PluginReport, StartReport } from './reports.js';
 export type { StopReport } from './shutdown.js';
 export type { SignalOptions } from './signals.js';
 

@@ -38,7 +38,7 @@ export interface PlannedInstance {
   readonly path: ConfigPath | null;
   /** Adapters that were preferred and are not available. */
   readonly passedOver: readonly PassedOver[];
-  /** Paths of the configuration file that `config` was made from, highest first. */
+  /** Paths of the configuration that `config` was made from, highest first. */
   readonly configPaths: readonly ConfigPath[];
 }
 
@@ -49,6 +49,8 @@ export interface PlannedMiddleware extends Middleware {
   readonly secrets: readonly PlannedSecret[];
   /** What its factory may ask its context for. */
   readonly requires: readonly Requirement[];
+  /** Paths of the configuration that `config` was made from. */
+  readonly configPaths: readonly ConfigPath[];
 }
 
 /** One entry of a manifest's `requires`, resolved. */
@@ -113,7 +115,12 @@ class Planner implements Plan {
       const needs = this.#resolveNeeds(planned, adapterOf(planned), planned.secrets, planned.configPaths);
       const middleware = planned.middleware.map((layer) => ({
         ...layer,
-        ...this.#resolveNeeds(planned, { kind: 'middleware', manifest: layer.manifest }, layer.secrets, []),
+        ...this.#resolveNeeds(
+          planned,
+          { kind: 'middleware', manifest: layer.manifest },
+          layer.secrets,
+          layer.configPaths,
+        ),
       }));
       this.instances.set(key, { ...planned, ...needs, middleware });
       const failed = [needs, ...middleware].flatMap(({ requires }) => requires.flatMap((each) => each.failed));
@@ -238,8 +245,9 @@ class Planner implements Plan {
       const lacking = this.catalog.missingPackage(layer);
       if (lacking !== null) this.#problem('RC1108', place, lacking);
       const what: Contributed = { kind: 'middleware', manifest: layer.manifest };
-      const settings = this.#settingsAt(what, config, [[...at, 'config']]);
-      return [{ ...layer, config: settings.value, secrets: unplaced(settings), requires: [] }];
+      const configPaths = [[...at, 'config']];
+      const settings = this.#settingsAt(what, config, configPaths);
+      return [{ ...layer, config: settings.value, secrets: unplaced(settings), requires: [], configPaths }];
     });
   }
 

@@ -2,6 +2,7 @@
 
 import type { Timings } from './activation.js';
 import type { Assembly } from './assembly.js';
+import type { FoundState, PluginInfo } from './discovery.js';
 import { messageOf } from './ending.js';
 import type { HostState } from './events.js';
 import type { Instance, InstanceState } from './instance.js';
@@ -28,6 +29,14 @@ export interface BindingInfo {
   readonly middleware: readonly { readonly id: string; readonly config: Readonly<Record<string, unknown>> }[];
   /** Where the adapter was named; `null` where it serves because nothing else could. */
   readonly place: Place | null;
+}
+
+/** A plugin that is listed or was found, as plain data. */
+export interface FoundPlugin extends Omit<PluginInfo, 'state'> {
+  /** What became of it; of one that is ready, how far its code is. */
+  readonly state: FoundState | PluginState;
+  /** How long its import and its `activate()` took, in milliseconds; `null` where it is not loaded. */
+  readonly loadMs: number | null;
 }
 
 export interface InstanceReport {
@@ -92,6 +101,13 @@ export function bindingInfo({ planned, state }: Instance): BindingInfo {
       config: redact(adapterSchema(manifest.config), config),
     })),
   };
+}
+
+export function foundPlugins({ outline, runs }: Assembly): FoundPlugin[] {
+  return outline.plan.discovery.infos.map((info) => {
+    const run = info.state === 'ready' && info.id !== null ? runs.get(info.id) : undefined;
+    return { ...info, state: run?.state ?? info.state, loadMs: run?.loadMs ?? null };
+  });
 }
 
 export function instanceReport(instance: Instance): InstanceReport {

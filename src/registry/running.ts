@@ -19,6 +19,8 @@ import {
 } from './container.js';
 import { closed, messageOf } from './ending.js';
 import { Emitter, EVENT_KINDS, type HostEvents, type HostState, type Unsubscribe } from './events.js';
+import { type Explanation, explain } from './explain.js';
+import { graphOf, type HostGraph } from './graph.js';
 import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
 import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
@@ -28,6 +30,8 @@ import { changesBetween, type ReconfigureReport } from './reconfiguring.js';
 import {
   type BindingInfo,
   bindingInfo,
+  type FoundPlugin,
+  foundPlugins,
   type HostReport,
   hostReport,
   instanceReport,
@@ -144,6 +148,26 @@ export class PluginHost implements Host {
 
   bindings(): BindingInfo[] {
     return [...this.#assembly.instances.values()].map(bindingInfo);
+  }
+
+  plugins(): FoundPlugin[] {
+    return foundPlugins(this.#assembly);
+  }
+
+  explain(capability: Capability<object> | string, name?: string): Explanation {
+    const { plan } = this.#assembly.outline;
+    const [wanted, id] =
+      typeof capability === 'string' ? [capability, undefined] : [checkToken(capability).name, capability.id];
+    const found = [...this.#assembly.instances.values()].find(({ planned }) => {
+      const isMeant = name === undefined ? planned.isDefault : planned.name === name;
+      return isMeant && (id === undefined ? planned.capability === wanted : planned.adapter.manifest.provides === id);
+    });
+    if (found === undefined) throw problemsError([plan.explainMissing(wanted, name, id)]);
+    return explain(plan, found.planned, instanceReport(found));
+  }
+
+  graph(): HostGraph {
+    return graphOf(this.#assembly.outline.plan.instances);
   }
 
   report(): HostReport {

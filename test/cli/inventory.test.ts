@@ -1,4 +1,5 @@
 /** `compute`, `plugins list` and `secrets`: what there is, for people and as JSON. */
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { bindOdd } from './odd-plugin.js';
 import { LOCAL, Place } from './support.js';
@@ -226,7 +227,9 @@ describe('plugins list', () => {
       adapter: 'local.fs',
       plugin: 'rollout.cloud-local',
       pluginVersion: expect.stringMatching(/^\d+\.\d+\.\d+$/),
+      provides: 'ObjectStore@1',
       state: 'planned',
+      place: { source: expect.stringMatching(/plugins\.json$/), line: 10, column: 18 },
       config: { root: place.path('data/object-store'), durability: 'full', io: 'auto' },
     });
   });
@@ -251,8 +254,12 @@ describe('plugins list', () => {
       code: 0,
       stderr: expect.stringMatching(/^rollout-cloud: warning: .*nowhere.*\n$/),
     });
-    expect(JSON.parse(stdout)).toEqual({ instances: [], warnings: [expect.stringContaining('nowhere')] });
-    expect((await place.run(['plugins', 'list'])).stdout).toBe('');
+    const { plugins, ...rest } = JSON.parse(stdout);
+    expect(rest).toEqual({ instances: [], warnings: [expect.stringContaining('nowhere')] });
+    expect(plugins[0]).toMatchObject({ use: './nowhere', state: 'missing', source: 'listed', optional: true });
+    expect((await place.run(['plugins', 'list'])).stdout).toMatch(
+      /^\.\/nowhere +missing +listed +plugin "\.\/nowhere": there is no folder/,
+    );
   });
 
   test('runs nothing of a plugin', async () => {
@@ -261,6 +268,133 @@ describe('plugins list', () => {
       code: 0,
       stderr: '',
       stdout: expect.stringContaining('odd.one'),
+    });
+  });
+});
+
+describe('plugins list, of plugins', () => {
+  test('tells the state of each, and why one is not ready', async () => {
+    bindOdd(place, { provides: 'ComputeHint@1', factory: '{}' });
+    const { plugins } = JSON.parse(readFileSync(place.path('plugins.json'), 'utf8'));
+    const config = { ...LOCAL, plugins: [...plugins, { use: 'rollout.gpu-nvml', enabled: false }] };
+    place.write('plugins.json', JSON.stringify(config));
+    const { stdout } = await place.run(['plugins', 'list']);
+    expect(stdout).toMatch(/^rollout\.cloud-local \S+ +ready +listed$/m);
+    expect(stdout).toMatch(/^odd 1\.0\.0 +ready +listed$/m);
+    expect(stdout).toMatch(/^rollout\.gpu-nvml \S+ +disabled +listed +it is disabled$/m);
+    expect(stdout).toMatch(/^rollout\.middleware \S+ +discovered +built-in +it is built in and not listed$/m);
+  });
+});
+
+describe('plugins explain', () => {
+  const explained = (bindings: object, more: object = {}) => {
+    place.write('plugins.json', JSON.stringify({ bindings, ...more }, null, 2));
+    return place.run(['plugins', 'explain', 'Storage'], { env: { DB: './x.db' } });
+  };
+  const SQLITE = { adapter: ['local.sqlite', 'local.memory'], config: { path: '${env:DB}', busyTimeoutMs: 7 } };
+
+  test('the adapter, those that lost, each setting with where it is from, and who needs it', async () => {
+    const { code, stdout, stderr } = await explained({ Storage: SQLITE, Queue: { adapter: 'local.in-mem' } });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const lines = stdout
+      .split('\n')
+      .map((line) => line.replace(/ {2,}/g, '  ').replace(/\S*plugins\.json/g, 'plugins.json'));
+    expect(lines).toEqual([
+      expect.stringMatching(/^Storage#default \(default\): local\.sqlite of rollout\.cloud-local \S+, planned$/),
+      '',
+      'adapters',
+      '  *  local.sqlite  rollout.cloud-local  it is named at plugins.json:5:9',
+      '  local.node-sqlite  rollout.cloud-local  the binding does not name it',
+      '  local.memory  rollout.cloud-local  the binding does not name it',
+      '',
+      'config',
+      `  path  "${place.path('x.db')}"  plugins.json:9:17 with env DB`,
+      '  busyTimeoutMs  7  plugins.json:10:26',
+      '  durability  "full"  default',
+      expect.stringMatching(/^ {2}maxUnflushedBytes {2}\d+ {2}default$/),
+      '',
+      'needed by  Queue#default',
+      '',
+    ]);
+  });
+
+  test('as JSON, with middleware, the report, and secrets by their names', async () => {
+    const store = { SecretStore: { adapter: 'local.env' } };
+    const ran = await explained({
+      Storage: { ...SQLITE, config: { path: { $secret: 'DB' } }, middleware: ['retry'] },
+      ...store,
+    });
+    expect(ran.stdout).toMatch(/path +secret "DB" +/);
+    expect(ran.stdout).toMatch(/^middleware retry of rollout\.middleware\n {2}\S+ +\d+ +default$/m);
+    expect(ran.stdout).toMatch(/^needs +SecretStore#default$/m);
+    const { stdout } = await place.run(['--json', 'plugins', 'explain', 'Storage#default']);
+    expect(JSON.parse(stdout)).toMatchObject({
+      instance: 'Storage#default',
+      settings: expect.arrayContaining([
+        { path: 'path', value: { $secret: 'DB' }, origin: expect.objectContaining({ layer: 'file' }) },
+      ]),
+      report: { state: 'planned', demandedBy: null },
+    });
+  });
+
+  test('what is not there is told with what is', async () => {
+    const { code, stderr } = await place.run(['plugins', 'explain', 'Strage']);
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringMatching(/^rollout-cloud: RC1121 there is no capability Strage\. Did you mean "Storage"\?/),
+    });
+    expect((await place.run(['plugins', 'explain', 'Queue#x'])).stderr).toContain('RC1122 Queue has no instance "x"');
+  });
+});
+
+describe('plugins graph', () => {
+  beforeEach(() => {
+    const bindings = {
+      Storage: { adapter: 'local.sqlite', config: { path: { $secret: 'DB' } } },
+      Queue: { instances: { a: { adapter: 'local.in-mem' }, b: { adapter: 'local.in-mem', middleware: ['retry'] } } },
+      SecretStore: { adapter: 'local.env' },
+    };
+    place.write('plugins.json', JSON.stringify({ bindings }));
+  });
+
+  test('as a tree: what nothing needs, and below it what it needs', async () => {
+    const { code, stdout, stderr } = await place.run(['plugins', 'graph']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toBe(
+      [
+        'ComputeHint#default  local.compute',
+        'ObjectStore#default  local.fs',
+        'Queue#a  local.in-mem',
+        '└─ Storage#default  local.sqlite',
+        '   └─ SecretStore#default  local.env for a secret',
+        'Queue#b  retry > local.in-mem',
+        '└─ Storage#default  local.sqlite (see above)',
+        '',
+      ].join('\n'),
+    );
+  });
+
+  test('as a Mermaid flowchart, and as JSON', async () => {
+    const { stdout } = await place.run(['plugins', 'graph', '--mermaid']);
+    expect(stdout.split('\n')).toEqual([
+      'flowchart LR',
+      '  n0["ComputeHint#35;default<br/>local.compute"]',
+      '  n1["ObjectStore#35;default<br/>local.fs"]',
+      '  n2["Queue#35;a<br/>local.in-mem"]',
+      '  n3["Queue#35;b<br/>retry > local.in-mem"]',
+      '  n4["SecretStore#35;default<br/>local.env"]',
+      '  n5["Storage#35;default<br/>local.sqlite"]',
+      '  n2 --> n5',
+      '  n3 --> n5',
+      '  n5 -. secret .-> n4',
+      '',
+    ]);
+    const { edges } = JSON.parse((await place.run(['plugins', 'graph', '--json'])).stdout);
+    expect(edges).toContainEqual({
+      from: 'Storage#default',
+      to: 'SecretStore#default',
+      kind: 'secret',
+      by: 'local.sqlite',
     });
   });
 });

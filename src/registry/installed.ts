@@ -1,0 +1,19 @@
+/** The schema of plugins.json for the plugins that are installed. */
+import { KNOWN_CAPABILITIES } from '../contracts/known.js';
+import { Catalog } from './catalog.js';
+import type { LoadedConfig } from './config.js';
+import { discover } from './discovery.js';
+import { configSchema } from './editor-schema.js';
+import type { JsonSchema } from './schemas.js';
+
+export function installedSchema(config: LoadedConfig): JsonSchema {
+  const discovery = discover(config);
+  const { adapters, middleware } = new Catalog(discovery);
+  const listable = discovery.infos.filter(({ source }) => source === 'listed' || source === 'built-in');
+  return configSchema({
+    plugins: [...new Set(listable.map(({ use }) => use))].sort(),
+    capabilities: KNOWN_CAPABILITIES.map(({ name }) => name),
+    adapters: [...adapters.values()].map(({ manifest }) => manifest),
+    middleware: middleware.map(({ manifest }) => manifest),
+  });
+}
