@@ -222,8 +222,6 @@ describe('plugins list', () => {
       name: 'default',
       isDefault: true,
       middleware: [],
-      place: { source: place.path('plugins.json'), line: expect.any(Number), column: expect.any(Number) },
-      provides: 'ObjectStore@1',
       adapter: 'local.fs',
       plugin: 'rollout.cloud-local',
       pluginVersion: expect.stringMatching(/^\d+\.\d+\.\d+$/),
