@@ -193,9 +193,13 @@ class Kit {
       );
     }
     const spied = known === null ? this.#add(capability as unknown as Capability<object>, instance) : this.#spy(known);
-    if (spied.used) throw tooLate(`${known} came after it was first used`);
+    if (spied.used) throw tooLate(`${known} came after ${this.#whoUsed(known ?? '')} activated it`);
     spied.override = instance;
     if (known === null) this.#current = this.#open();
+  }
+
+  #whoUsed(key: string): string {
+    return this.#current.report().instances.find(({ instance }) => instance === key)?.demandedBy ?? 'somebody';
   }
 
   #add(token: Capability<object>, instance: object): Spied {
@@ -223,11 +227,11 @@ class Kit {
     return spied;
   }
 
-  #keyOf({ name: capability }: { readonly name: string }, name?: string): string | null {
+  #keyOf({ name: capability, id }: { readonly name: string; readonly id: string }, name?: string): string | null {
     const found = this.#current
       .bindings()
-      .find((it) => it.capability === capability && (name === undefined ? it.isDefault : it.name === name));
-    return found === undefined ? null : `${found.capability}#${found.name}`;
+      .find((it) => it.provides === id && (name === undefined ? it.isDefault : it.name === name));
+    return found === undefined ? null : `${capability}#${found.name}`;
   }
 
   #namesOf({ name: capability }: { readonly name: string }): string[] {

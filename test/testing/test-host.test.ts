@@ -43,6 +43,17 @@ function testHost({ config, ...options }: TestHostOptions & { config?: object } 
 const io = new RecoverableError('Transient', 'the disk had a moment', { code: 'IO_ERROR' });
 
 describe('a test host', () => {
+  test('takes what a host takes: profiles, values on top, a logger', async () => {
+    const config = {
+      bindings: { Storage: { adapter: 'local.sqlite' }, Queue: { adapter: 'local.in-mem' } },
+      profiles: { test: { bindings: { Storage: { adapter: 'local.memory' } } } },
+    };
+    const t = await testHost({ config, profile: 'test', set: { 'bindings.Queue.config.maxAttempts': 2 } });
+    const of = (capability: string) => t.bindings().find((it) => it.capability === capability);
+    expect([of('Storage')?.adapter, of('Queue')?.config.maxAttempts]).toEqual(['local.memory', 2]);
+    await t.stop();
+  });
+
   test('is a host on the real adapters, with their calls recorded', async () => {
     const t = await testHost();
     const queue = await t.get(Queue);
@@ -84,10 +95,17 @@ describe('a test host', () => {
     expect(() => t.fake(Queue)).toThrow(
       expect.objectContaining({
         ...late,
-        message: expect.stringContaining('Queue#default came after it was first used'),
+        message: expect.stringMatching(
+          /^RC1401 override for Queue#default came after .+ activated it; override before first use$/,
+        ),
       }),
     );
-    expect(() => t.fake(Storage)).toThrow(expect.objectContaining(late));
+    expect(() => t.fake(Storage)).toThrow(
+      expect.objectContaining({
+        ...late,
+        message: expect.stringContaining('Storage#default came after Queue#default'),
+      }),
+    );
     expect(() => t.override(ObjectStore, memoryObjectStore(), 'c')).toThrow(
       'override for ObjectStore#c: there is no such instance; known are a, b',
     );
