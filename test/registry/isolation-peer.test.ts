@@ -1,6 +1,7 @@
 /** The connection between a host and a plugin's process, with both ends in this one: what crosses, and what ends. */
 import { inspect } from 'node:util';
-import { deserialize, serialize } from 'node:v8';
+import { deserialize, serialize, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { FatalError, isCoreError, RecoverableError } from '../../src/contracts/errors.js';
 import { SecretValue } from '../../src/contracts/secret-store.js';
@@ -275,6 +276,36 @@ describe('streams and iterables', () => {
   });
 });
 
+test('what the far side has no more is let go of: read to its end, given up, or forgotten', async () => {
+  const ended: number[] = [];
+  async function* source(n: number) {
+    try {
+      yield n;
+      yield n;
+    } finally {
+      ended.push(n);
+    }
+  }
+  const { near, far } = connect({ source, object: () => ({ use: () => 1 }) });
+  const open = async (n: number) => (await call(near, 'source', n)) as AsyncIterableIterator<number>;
+  for await (const _ of await open(1));
+  for await (const _ of await open(2)) break;
+  expect(far.lent).toBe(1);
+  await (async () => {
+    await (await open(3)).next();
+    for (let i = 0; i < 100; i++) await call(near, 'object');
+  })();
+  expect(far.lent).toBe(102);
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  for (let i = 0; i < 100 && far.lent > 1; i++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  expect(far.lent).toBe(1);
+  expect(ended).toEqual([1, 2, 3]);
+});
+
 describe('signals', () => {
   const waiting = {
     wait: (options: { signal: AbortSignal }) =>
@@ -400,7 +431,7 @@ describe('the end of a connection', () => {
     const taken: (() => void)[] = [];
     const near = new Peer({ send: (_, sent) => void (sent !== undefined && taken.push(sent)) }, {});
     pairs.push(near);
-    const bytes = new Uint8Array(40 * 1024 * 1024);
+    const bytes = new Uint8Array(130 * 1024 * 1024);
     const calls = [near.call(ROOT, 'echo', [bytes]), near.call(ROOT, 'echo', [bytes])];
     for (const each of calls) each.catch(() => {});
     await expect(near.call(ROOT, 'echo', ['x'])).rejects.toMatchObject({ kind: 'Throttled', code: 'PLUGIN_BUSY' });

@@ -224,6 +224,24 @@ describe('misbehaviour is told with the method, and the process goes on', () => 
     await expect(plugin.open(ObjectStore, 'acme.none')).rejects.toThrow('the factory answered null');
   });
 
+  test('what fails while an iterable or stream is read is a defect in the same way', async () => {
+    const plugin = await isolate({
+      adapters: { 'acme.objects': ObjectStore },
+      code: `export default definePlugin({ adapters: { 'acme.objects': () => ({
+        getStream: async () => new ReadableStream({ pull: () => { throw new RangeError('torn'); } }),
+        list: async function* () { throw new FatalError('Internal', 'gone', { code: 'IO_ERROR' }); },
+      }) } });`,
+    });
+    started.push(plugin);
+    const store = await plugin.open(ObjectStore, 'acme.objects');
+    const reading = (await store.getStream('a' as never)).getReader().read();
+    await expect(reading).rejects.toMatchObject({
+      code: 'PLUGIN_ERROR',
+      cause: { name: 'RangeError', message: 'torn' },
+    });
+    await expect(store.list()[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'IO_ERROR' });
+  });
+
   test('it cannot write, read, start programs or see variables beyond what its manifest lists', async () => {
     process.env.ROLLOUT_TEST_GIVEN = 'given';
     process.env.ROLLOUT_TEST_SECRET = 'hunter2';
@@ -432,6 +450,33 @@ describe('reload', () => {
       'info disposed v1',
       'info deactivated v1',
     ]);
+  });
+
+  test('lets a stream that is being read come to its end in the old process', async () => {
+    const code = (text: string) => `export default definePlugin({ adapters: { 'acme.objects': () => ({
+      getStream: async () => {
+        let left = 3;
+        return new ReadableStream({ pull: (c) => (left-- > 0 ? c.enqueue(Buffer.from('${text}')) : c.close()) });
+      },
+    }) } });`;
+    const plugin = await isolate({ adapters: { 'acme.objects': ObjectStore }, code: code('old ') });
+    started.push(plugin);
+    const store = await plugin.open(ObjectStore, 'acme.objects');
+    const reader = (await store.getStream('a' as never)).getReader();
+    await reader.read();
+    plugin.write(code('new '));
+    const reloading = plugin.plugin.reload();
+    await until(() => plugin.logged.some((line) => line.endsWith('reloaded')));
+    const rest = [await reader.read(), await reader.read(), await reader.read()];
+    expect(rest.map(({ value, done }) => (done ? 'end' : `${Buffer.from(value as Uint8Array)}`))).toEqual([
+      'old ',
+      'old ',
+      'end',
+    ]);
+    await reloading;
+    const [first] = [await (await store.getStream('a' as never)).getReader().read()];
+    expect(`${Buffer.from(first?.value as Uint8Array)}`).toBe('new ');
+    expect(plugin.logged.filter((line) => line.startsWith('warn'))).toEqual([]);
   });
 
   test.each([

@@ -222,13 +222,21 @@ export function methodsOver(
 /** The items of an iterable that is on its way. That it does not come is told to whoever reads it. */
 function later(coming: Promise<unknown>): AsyncIterable<unknown> {
   coming.catch(() => {});
-  return over(coming as Promise<AsyncIterable<unknown>>, (value) => value);
+  return over(coming as Promise<AsyncIterable<unknown>>, { each: (value) => value, told: (error) => error });
+}
+
+/** What is done to what comes of an iterable or stream. */
+interface Passing {
+  /** Each item, checked. */
+  each(value: unknown): unknown;
+  /** What its reader is told of an error. */
+  told(error: unknown): unknown;
 }
 
 /** Not a generator, as one that is ended before its first item would not end what is beneath it. */
 function over(
   source: AsyncIterable<unknown> | Promise<AsyncIterable<unknown>>,
-  each: (value: unknown) => unknown,
+  { each, told }: Passing,
 ): AsyncIterable<unknown> {
   return {
     [Symbol.asyncIterator]() {
@@ -243,7 +251,8 @@ function over(
       };
       return {
         async next() {
-          const { done, value } = await (await open()).next();
+          const step = (await open()).next();
+          const { done, value } = await step.catch((error) => Promise.reject(told(error)));
           if (done) return { done, value: undefined };
           try {
             return { done: false, value: each(value) };
@@ -261,21 +270,30 @@ function over(
 /**
  * An answer, checked; of an iterable or stream, each item when it comes.
  * @param who the instance and method, for the message
+ * @param told what its reader is told when an iterable or stream fails
  * @throws FatalError PluginContract, code `ANSWER_INVALID`
  */
-export function checkAnswer(asked: Shape | undefined, value: unknown, who: string): unknown {
+export function checkAnswer(
+  asked: Shape | undefined,
+  value: unknown,
+  who: string,
+  told: (error: unknown) => unknown = (error) => error,
+): unknown {
   if (asked === undefined) return value;
   if (!asked.fits(value)) throw wrong(who, asked, value);
   if (asked.items === undefined) return value;
   const { items } = asked;
-  const each = (found: unknown): unknown => {
-    if (items.fits(found)) return found;
-    throw wrong(`an item of ${who}`, items, found);
+  const passing: Passing = {
+    each(found) {
+      if (items.fits(found)) return found;
+      throw wrong(`an item of ${who}`, items, found);
+    },
+    told,
   };
   const { getReader } = value as Partial<ReadableStream>;
   return getReader === undefined
-    ? over(value as AsyncIterable<unknown>, each)
-    : checkedStream(value as ReadableStream<unknown>, each);
+    ? over(value as AsyncIterable<unknown>, passing)
+    : checkedStream(value as ReadableStream<unknown>, passing);
 }
 
 function wrong(who: string, { asked }: Shape, found: unknown): FatalError {
@@ -293,12 +311,12 @@ function kindOf(value: unknown): string {
   return keys.length === 0 ? 'an object' : `an object with ${keys.slice(0, 8).join(', ')}`;
 }
 
-function checkedStream(source: ReadableStream<unknown>, each: (value: unknown) => unknown): ReadableStream<unknown> {
+function checkedStream(source: ReadableStream<unknown>, { each, told }: Passing): ReadableStream<unknown> {
   const reader = source.getReader();
   return new ReadableStream(
     {
       async pull(controller) {
-        const { done, value } = await reader.read();
+        const { done, value } = await reader.read().catch((error) => Promise.reject(told(error)));
         if (done) return controller.close();
         try {
           controller.enqueue(each(value));

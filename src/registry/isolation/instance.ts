@@ -137,7 +137,9 @@ export class IsolatedInstance {
       throw this.#told(error, process, method, args);
     }
     const asked = CROSSINGS[this.#adapter.provides]?.answers[method];
-    return checkAnswer(asked, answer, `${this.#who}: ${method.replace('@@', '')}()`);
+    return checkAnswer(asked, answer, `${this.#who}: ${method.replace('@@', '')}()`, (error) =>
+      this.#told(error, process, method, args),
+    );
   }
 
   /** Of the contract's family, or the caller's own come home, as it is; anything else is a defect of the plugin. */

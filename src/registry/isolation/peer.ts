@@ -9,12 +9,12 @@
  */
 import { FatalError, RecoverableError } from '../../contracts/errors.js';
 import { borrow, describe, Lend, type Target } from './references.js';
-import { decode, Encoder, type Places, type Reference } from './values.js';
+import { decode, Encoder, MESSAGE_BYTES_MAX, type Places, type Reference } from './values.js';
 
 /** Calls under way to the far side; past it a call is refused as `Throttled`. */
 const CALLS_MAX = 10_000;
 /** Bytes of calls that the channel has not taken yet; past it a call is refused as `Throttled`, unless it is the only one. */
-const UNSENT_BYTES_MAX = 64 * 1024 * 1024;
+const UNSENT_BYTES_MAX = MESSAGE_BYTES_MAX;
 /** Pings without a word from the far side after which it is taken to hang. */
 const SILENT_TICKS = 3;
 /** Objects lent at a time. */
@@ -130,6 +130,8 @@ export class Peer {
   #watch: NodeJS.Timeout | undefined;
   #silentTicks = 0;
   #unsentBytes = 0;
+  /** Iterables and streams of the far side that are neither at their end nor given up. */
+  #unread = 0;
   /** Of the value that was encoded last. */
   #encodedBytes = 0;
   #idle: (() => void)[] = [];
@@ -143,6 +145,11 @@ export class Peer {
 
   get isClosed(): boolean {
     return this.#closed !== null;
+  }
+
+  /** Objects of this side that the far side has, the root among them. */
+  get lent(): number {
+    return this.#loans.size;
   }
 
   /** Calls under way to the far side. */
@@ -190,9 +197,12 @@ export class Peer {
     }
   }
 
-  /** Resolves when no call to the far side is under way. */
+  /** Resolves when no call to the far side is under way, and nothing that one answered is still to be read. */
   whenIdle(): Promise<void> {
-    return this.#pending.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve));
+    return new Promise((resolve) => {
+      this.#idle.push(resolve);
+      this.#tellIdle();
+    });
   }
 
   /** What the far side said of something that it lent; nothing for what is not its own. */
@@ -317,12 +327,17 @@ export class Peer {
     };
   }
 
+  #tellIdle(): void {
+    if (this.#pending.size > 0 || this.#unread > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
   #setBusy(isBusy: boolean): void {
     this.#options.onBusy?.(isBusy);
     clearInterval(this.#watch);
     this.#silentTicks = 0;
     if (!isBusy) {
-      for (const resolve of this.#idle.splice(0)) resolve();
+      this.#tellIdle();
       return;
     }
     const { answerMs, onSilence } = this.#options;
@@ -411,9 +426,14 @@ export class Peer {
       held.holds += 1;
       this.#held.add(held);
     }
+    let isUnread = reference.kind === 'iterable' || reference.kind === 'stream';
+    if (isUnread) this.#unread += 1;
     const onOver = () => {
       if (held !== null) this.#release(held);
       held = null;
+      if (isUnread) this.#unread -= 1;
+      isUnread = false;
+      this.#tellIdle();
     };
     const standIn = borrow(reference, (method, args) => this.call(reference.id, method, args), onOver);
     const counted = { ...reference, count: 1 };
