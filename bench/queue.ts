@@ -1,0 +1,169 @@
+/**
+ * What the queue does in a second, beside its peers: `npm run bench:queue [-- --quick]`.
+ *
+ * Each round gives every contender a fresh folder and the same loads, one contender after the other, so that whatever
+ * else the machine does falls on all alike; the first round warms up and is not counted. Rows that need a process of their
+ * own (memory, reopen) follow. Figures are medians over the rounds, ratios medians of the rounds' ratios. All of it goes to
+ * bench/results/queue.json by version of Node, and with `--chart` to docs/queue-bench.svg.
+ *
+ * `--quick` takes under two minutes: shorter loads, and not the ten million items. `--only a,b` measures those whose name
+ * has one of the texts, and writes nothing.
+ */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { drawBars } from './chart.js';
+import { alone, median, runAlone } from './queue/alone.js';
+import { type Figures, IN_FLIGHT, measure, PAYLOAD_BYTES } from './queue/cells.js';
+import { contenders, OURS } from './queue/contenders.js';
+import { atMost, type Row, rateRows } from './queue/targets.js';
+
+const RESULTS = 'bench/results/queue.json';
+const CHART = 'docs/queue-bench.svg';
+
+const ROUNDS_MIN = 5;
+const CELL_MS = { quick: 150, full: 600 };
+
+const isChild = process.argv[2] === '--alone';
+const { values: asked } = parseArgs({
+  args: isChild ? [] : process.argv.slice(2),
+  options: {
+    quick: { type: 'boolean', default: false },
+    chart: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    rounds: { type: 'string', default: String(ROUNDS_MIN) },
+  },
+});
+
+if (isChild) await runAlone(process.argv.slice(3));
+else await sweep();
+
+async function sweep(): Promise<void> {
+  const { able, missing } = contenders();
+  const wanted = asked.only?.split(',');
+  const chosen = able.filter(({ name }) => wanted === undefined || wanted.some((text) => name.includes(text)));
+  const rounds = Math.max(wanted === undefined ? ROUNDS_MIN : 1, Number(asked.rounds));
+  const cellMs = asked.quick ? CELL_MS.quick : CELL_MS.full;
+  const figures = new Map<string, Figures[]>(chosen.map(({ name }) => [name, []]));
+  const startedAt = performance.now();
+  const rows: Row[] = [];
+  await withFolder(async (folder) => {
+    for (let round = 0; round <= rounds; round += 1) {
+      for (const contender of chosen) {
+        const own = mkdtempSync(join(folder, 'round-'));
+        const found = await measure(contender, own, round === 0 ? cellMs / 3 : cellMs);
+        rmSync(own, { recursive: true, force: true });
+        if (round > 0) figures.get(contender.name)?.push(found);
+      }
+    }
+  });
+  if (wanted === undefined) rows.push(...rateRows(figures), ...(await rowsAlone()));
+
+  console.log(
+    `node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}, ${PAYLOAD_BYTES} B, ${rounds} rounds of ${cellMs} ms a load, medians, operations a second; many: ${IN_FLIGHT} in flight`,
+  );
+  const medians = Object.fromEntries([...figures].map(([name, found]) => [name, mediansOf(found)]));
+  console.table(medians);
+  for (const text of missing) console.log(`not measured: ${text}`);
+  if (wanted !== undefined) return;
+  console.table(rows.map(({ met, ...rest }) => ({ ...rest, met: met === null ? '' : met ? 'met' : 'not met' })));
+  const tookS = Math.round((performance.now() - startedAt) / 1000);
+  console.log(`${tookS} s`);
+
+  mkdirSync('bench/results', { recursive: true });
+  const run = { at: new Date().toISOString(), quick: asked.quick, rounds, cellMs, tookS, cores: cpus().length };
+  const cpu = cpus()[0]?.model ?? 'unknown';
+  const all = {
+    ...before(),
+    [process.version]: { ...run, cpu, missing, rows, medians, rounds: Object.fromEntries(figures) },
+  };
+  writeFileSync(RESULTS, `${JSON.stringify(all, null, 2)}\n`);
+  if (asked.chart) writeFileSync(CHART, chartOf(medians));
+}
+
+async function rowsAlone(): Promise<Row[]> {
+  const rows: Row[] = [];
+  await withFolder(async (folder) => {
+    const fresh = (name: string) => mkdtempSync(join(folder, name));
+    const { rssMb: emptyMb = 0 } = await alone('empty', 0, '');
+    const pending = await alone('pending', 1_000_000, fresh('pending-'));
+    const overMb = (pending.rssMb ?? Number.NaN) - emptyMb;
+    rows.push(atMost('1 M × 64 B pending, above an empty process', 200, 'MB', overMb));
+    const folders = fresh('reopen-');
+    await alone('make', 100_000, folders);
+    const { scanMs = 0, openMs = 0, stallMs = 0, worstStallMs = 0 } = await alone('reopen', 100_000, folders);
+    const times = ` (${openMs.toFixed(0)} ms against ${scanMs.toFixed(0)})`;
+    rows.push(atMost('reopen with 100 k pending, of the bare scan', 1.2, '×', openMs / scanMs, times));
+    rows.push(
+      atMost(
+        'longest loop stall while it opens',
+        15,
+        'ms',
+        stallMs,
+        ` (the longest of all ${worstStallMs.toFixed(1)})`,
+      ),
+    );
+    const row = '10 M × 256 B pending opens, enqueues and drains, largest resident size';
+    if (asked.quick) {
+      rows.push({ row, target: '≤ 512 MB', figure: 'not measured: not with --quick', met: null });
+      return;
+    }
+    const { maxRssMb = 0, fillS = 0, openS = 0, drainS = 0 } = await alone('backlog', 10_000_000, fresh('backlog-'));
+    const parts = ` (filled in ${fillS.toFixed(0)} s, opened in ${openS.toFixed(0)}, drained in ${drainS.toFixed(0)})`;
+    rows.push(atMost(row, 512, 'MB', maxRssMb, parts));
+  });
+  return rows;
+}
+
+function mediansOf(found: readonly Figures[]): Record<string, number> {
+  const cells = Object.keys(found[0] ?? {}) as (keyof Figures)[];
+  return Object.fromEntries(
+    cells.map((cell) => {
+      const value = median(found.map((figures) => figures[cell] ?? Number.NaN));
+      return [cell, value < 100 ? Math.round(value * 100) / 100 : Math.round(value)];
+    }),
+  );
+}
+
+function chartOf(medians: Readonly<Record<string, Record<string, number>>>): string {
+  const group = (title: string, cell: string) => ({
+    title: `${title}, operations a second`,
+    bars: Object.entries(medians)
+      .filter(([name]) => !name.endsWith('local.memory'))
+      .map(([name, cells]) => ({
+        label: name.replace(OURS, ''),
+        value: cells[cell] ?? 0,
+        isOurs: name.startsWith(OURS),
+      })),
+  });
+  return drawBars({
+    title: 'Queue local.in-mem beside its peers',
+    note: `node ${process.version}, ${PAYLOAD_BYTES} B items, medians, higher is better. npm run bench:queue`,
+    groups: [
+      group(`Enqueue, ${IN_FLIGHT} in flight`, 'enqueueMany'),
+      group(`Take and ack, ${IN_FLIGHT} in flight`, 'ackMany'),
+      group('Enqueue, one at a time', 'enqueueOne'),
+      group('Take and ack, one at a time', 'ackOne'),
+    ],
+  });
+}
+
+async function withFolder(work: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'rollout-bench-queue-'));
+  try {
+    await work(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** What was measured before, with this and with other versions of Node. */
+function before(): Record<string, unknown> {
+  try {
+    return JSON.parse(readFileSync(RESULTS, 'utf8'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    throw error;
+  }
+}
