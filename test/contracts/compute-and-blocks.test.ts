@@ -29,7 +29,7 @@ describe('the ages that inventory and enumerate take', () => {
   test.each(
     titled([
       ['inventory', [{ gpuMaxAgeMs: -1 }], 'gpuMaxAgeMs must be an integer of at least 0, found -1'],
-      ['inventory', [{ maxAgeMs: 1 }], 'unknown option "maxAgeMs"; known are gpuMaxAgeMs'],
+      ['inventory', [{ maxAgeMs: 1 }], 'unknown option "maxAgeMs" in options. Known: gpuMaxAgeMs.'],
       ['inventory', ['now'], 'options must be an object, found "now"'],
     ]),
   )('%s refuses: %s', async (method, message, args) => {
@@ -111,7 +111,7 @@ describe('watchPreemption', () => {
 
   test.each([
     [{ pollMs: 0 }, 'pollMs must be an integer from 1 to 86400000, found 0'],
-    [{ every: 1 }, 'unknown option "every"; known are signal, pollMs'],
+    [{ every: 1 }, 'unknown option "every" in options. Known: pollMs, signal.'],
     [{ signal: 'stop' }, 'signal must be an AbortSignal, found "stop"'],
   ])('refuses %j', async (options, message) => {
     await expect(watchPreemption(readings(null), options as object).next()).rejects.toThrow(message);
