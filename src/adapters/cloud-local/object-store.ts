@@ -392,7 +392,8 @@ export class FsObjectStore implements ObjectStore {
 
   /** Names that look like ours, in order. One folder at a time is held; whatever else lies there is passed over. */
   async #names(folder: string, pattern: RegExp, prefix: string): Promise<string[]> {
-    const names = await this.#disk.names(folder);
+    // A root that is gone, or a file by now, is not an empty store.
+    const names = await this.#disk.names(folder, folder === this.root);
     return names.filter((name) => name.startsWith(prefix) && pattern.test(name)).sort();
   }
 

@@ -262,11 +262,11 @@ export class Disk {
     );
   }
 
-  /** Names in a folder, in no order; none when it is missing or no folder. */
-  names(path: string): Promise<string[]> {
+  /** Names in a folder, in no order; none when it is missing or no folder, unless it `must` be one. */
+  names(path: string, must = false): Promise<string[]> {
     return this.#inPlace.pool<string[]>(`list ${path}`, (done) =>
       this.#calls.readdir(path, (error, names) =>
-        isMissing(error) || error?.code === 'ENOTDIR' ? done(null, []) : done(error, names),
+        !must && (isMissing(error) || error?.code === 'ENOTDIR') ? done(null, []) : done(error, names),
       ),
     );
   }
