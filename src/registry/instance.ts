@@ -136,10 +136,17 @@ export class Instance {
    * @param by who asks; by default whoever's activation the call comes out of
    */
   acquire(by: Waiter | null = this.#host.waits.current): object | Promise<object> {
-    if (by !== null) noteGiven(by, this.planned.key);
-    if (this.#active !== null) return this.#active;
+    if (this.#active !== null) {
+      if (by !== null) noteGiven(by, this.planned.key);
+      return this.#active;
+    }
     try {
-      return this.#join(by).promise;
+      const { promise } = this.#join(by);
+      if (by === null) return promise;
+      return promise.then((active) => {
+        noteGiven(by, this.planned.key);
+        return active;
+      });
     } catch (error) {
       return Promise.reject(error);
     }

@@ -33,9 +33,10 @@ export function linksOf(
 ): Pick<PluginContext, 'has' | 'get' | 'getAll'> {
   const who = `${from.key} (adapter ${from.adapter.manifest.id})`;
   const by = () => (activation.settled ? new Waiter(from.key, host.waits.current) : activation);
-  const acquire = (instance: Instance) => {
+  const acquire = async (instance: Instance) => {
+    const active = await instance.acquire(by());
     activation.given.add(instance.planned.key);
-    return instance.acquire(by());
+    return active;
   };
   const required = (capability: { readonly name: string }, kinds: readonly string[], name?: string) => {
     const found = requires.find(

@@ -1,9 +1,12 @@
 /** What a new plan changes of an old one: what can stay as it is, and what has to be made anew. */
 import { isDeepStrictEqual } from 'node:util';
+import { RecoverableError } from '../contracts/errors.js';
 import type { Outline } from './assembly.js';
+import { messageOf } from './ending.js';
 import { edgesOf } from './graph.js';
 import type { Plugin } from './manifest.js';
 import type { PlannedInstance, Requirement } from './plan.js';
+import { showProblem } from './problems.js';
 import type { InstanceReport } from './reports.js';
 import type { StopReport } from './shutdown.js';
 
@@ -93,4 +96,23 @@ function essence({ adapter, config, requires, middleware }: PlannedInstance): un
     [adapter.plugin.mainUrl, adapter.manifest, config, needs(requires)],
     middleware.map((layer) => [layer.plugin.mainUrl, layer.manifest, layer.config, needs(layer.requires)]),
   ];
+}
+
+/** What whoever waits for an instance is told when another has taken its place. */
+export function replaced(key: string): RecoverableError {
+  const message = `${key} was replaced by a new configuration; ask the host for it again`;
+  return new RecoverableError('Transient', message, { code: 'CLOSED', retry: { kind: 'after', delayMs: 0 } });
+}
+
+export function notReplaced(
+  failed: readonly { readonly instance: string; readonly error: unknown }[],
+): RecoverableError {
+  const lines = failed.map(({ instance, error }) => `${instance}: ${messageOf(error)}`).join('\n');
+  const message = `the new configuration was not put into effect, the old one stays:\n${lines}`;
+  return new RecoverableError('Transient', showProblem({ code: 'RC1310', place: null, message }), {
+    code: 'RC1310',
+    retry: { kind: 'never' },
+    context: { failed: failed.map(({ instance }) => instance) },
+    cause: failed.length === 1 ? failed[0]?.error : new AggregateError(failed.map(({ error }) => error)),
+  });
 }

@@ -2,7 +2,7 @@
 import * as check from '../contracts/arguments.js';
 import type { Capability } from '../contracts/capability.js';
 import { systemClock } from '../contracts/clock.js';
-import { FatalError, RecoverableError } from '../contracts/errors.js';
+import { FatalError } from '../contracts/errors.js';
 import type { Logger } from '../contracts/plugin.js';
 import { Assembly, type AssemblyHost, type Outline } from './assembly.js';
 import { nameOf } from './catalog.js';
@@ -25,8 +25,9 @@ import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
 import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
 import { bringUp } from './loading.js';
+import type { PlannedInstance } from './plan.js';
 import { type Problem, problemsError, showProblem } from './problems.js';
-import { changesBetween, type ReconfigureReport } from './reconfiguring.js';
+import { changesBetween, notReplaced, type ReconfigureReport, replaced } from './reconfiguring.js';
 import {
   type BindingInfo,
   bindingInfo,
@@ -244,7 +245,7 @@ export class PluginHost implements Host {
     const failures = settled.flatMap((result, i) => {
       const it = what[i];
       if (result.status === 'fulfilled' || it === undefined) return [];
-      const [instance, policy] = 'key' in it ? [it.key, it.onFailure] : [`plugin ${it.manifest.id}`, 'continue'];
+      const [instance, policy] = 'key' in it ? [it.key, policyOf(it)] : [`plugin ${it.manifest.id}`, 'continue'];
       return [{ instance, policy, error: result.reason as unknown }];
     });
     if (this.#stopping !== null) throw closed('start');
@@ -260,6 +261,9 @@ export class PluginHost implements Host {
       });
     }
     if (this.#state === 'starting') this.#moveTo('running');
+    for (const { instance, error } of failures) {
+      this.#logger.warn(`going on without ${instance}: ${messageOf(error)}`, { error });
+    }
     return {
       started: wanted.filter(({ isUp }) => isUp).map(instanceReport),
       failed: failures.map(({ instance, error }) => ({ instance, error })),
@@ -416,19 +420,7 @@ export class PluginHost implements Host {
   }
 }
 
-/** What whoever waits for an instance is told when another has taken its place. */
-function replaced(key: string): RecoverableError {
-  const message = `${key} was replaced by a new configuration; ask the host for it again`;
-  return new RecoverableError('Transient', message, { code: 'CLOSED', retry: { kind: 'after', delayMs: 0 } });
-}
-
-function notReplaced(failed: readonly { readonly instance: string; readonly error: unknown }[]): RecoverableError {
-  const lines = failed.map(({ instance, error }) => `${instance}: ${messageOf(error)}`).join('\n');
-  const message = `the new configuration was not put into effect, the old one stays:\n${lines}`;
-  return new RecoverableError('Transient', showProblem({ code: 'RC1310', place: null, message }), {
-    code: 'RC1310',
-    retry: { kind: 'never' },
-    context: { failed: failed.map(({ instance }) => instance) },
-    cause: failed.length === 1 ? failed[0]?.error : new AggregateError(failed.map(({ error }) => error)),
-  });
+/** An instance that no binding asks for is one that the application can do without. */
+function policyOf({ place, onFailure }: PlannedInstance): 'abort' | 'continue' {
+  return place === null ? 'continue' : onFailure;
 }

@@ -409,6 +409,15 @@ describe('starting', () => {
     expect(started.map(({ instance }) => instance)).toEqual(['Storage#default']);
     expect(failed).toEqual([{ instance: 'SecretStore#default', error: expect.objectContaining({ code: 'RC1303' }) }]);
     expect(host.report().state).toBe('running');
+    expect(space.logged).toContainEqual(
+      expect.stringMatching(/^warn going on without SecretStore#default: .*no vault$/),
+    );
+  });
+
+  test('one that no binding asks for is one to do without', async () => {
+    const host = await hostOf({ storage: '', secrets: `throw new Error('no vault');` });
+    expect((await host.start({ activate: 'all' })).failed).toMatchObject([{ instance: 'SecretStore#default' }]);
+    expect(host.report().state).toBe('running');
   });
 
   test('plugins that a plugin depends on are loaded first', async () => {
