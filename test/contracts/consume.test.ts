@@ -348,10 +348,10 @@ describe('consume', () => {
   });
 
   test('a queue closed under it ends it with CLOSED', async () => {
-    const report = consume(queue, () => {}, { signal: stop.signal });
+    const ended = expect(consume(queue, () => {}, { signal: stop.signal })).rejects.toMatchObject({ code: 'CLOSED' });
     await turn();
     await queue.close();
-    await expect(report).rejects.toMatchObject({ code: 'CLOSED' });
+    await ended;
   });
 
   test('handler and options are checked, before anything is taken', async () => {

@@ -24,7 +24,8 @@ describe('the error family', () => {
     ['EIO', 'recoverable', 'Transient', 'IO_ERROR'],
     ['EACCES', 'fatal', 'ConfigInvalid', 'IO_DENIED'],
     ['ENOTDIR', 'fatal', 'ConfigInvalid', 'IO_DENIED'],
-    ['ELOOP', 'fatal', 'Internal', 'IO_ERROR'],
+    ['ELOOP', 'fatal', 'ConfigInvalid', 'IO_DENIED'],
+    ['EXDEV', 'fatal', 'Internal', 'IO_ERROR'],
   ])('%s becomes %s %s with the errno in context', (errno, severity, kind, code) => {
     const error = systemError(Object.assign(new Error('boom'), { code: errno }), 'write ./x');
     expect(error).toMatchObject({ severity, kind, code, context: { errno, doing: 'write ./x' } });
