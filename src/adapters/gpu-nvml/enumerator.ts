@@ -160,12 +160,20 @@ export class NvmlEnumerator implements GpuEnumerator {
       case 'ended': {
         if (ending.signal !== null)
           return `${source} could not be asked: the driver's library crashed (${ending.signal})`;
-        const complaint = (ending.complaint || ending.answer).trim().split('\n').at(-1) ?? '';
+        const lines = (ending.complaint.trim() || ending.answer.trim()).split('\n');
+        // Node ends its own with a stack and its version; of others, the last line says most.
+        const complaint = (lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? '').slice(
+          0,
+          LINE_CHARS_MAX,
+        );
         return `${source} failed with exit code ${ending.code}${complaint && `: ${complaint}`}`;
       }
     }
   }
 }
+
+/** Of what a program complained about, in a reason. */
+const LINE_CHARS_MAX = 300;
 
 /** What a source had to tell, or how its child ended without. */
 type Told = ChildAnswer | Ending;

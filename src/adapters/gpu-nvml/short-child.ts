@@ -45,8 +45,8 @@ export type Ending =
 /** A hundred GPUs are 40 KB. */
 const ANSWER_BYTES_MAX = 1 << 20;
 
-/** The end of what it wrote to stderr, for the reason of a failure. */
-const COMPLAINT_CHARS_MAX = 300;
+/** The end of what it wrote to stderr, for the reason of a failure: an error of Node with its stack. */
+const COMPLAINT_CHARS_MAX = 4_000;
 
 /** How long what an ended child has written may take to arrive: it lies in the pipe. */
 const DRAIN_MS_MAX = 100;
