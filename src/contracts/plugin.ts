@@ -52,7 +52,10 @@ export interface PluginManifest {
 /** What a plugin in a process of its own may do. A seat belt against mistakes, no boundary against hostile code. */
 export interface PluginPermissions {
   readonly fs?: {
-    /** Files and folders, with all that is in them; relative to the configuration file's folder. */
+    /**
+     * Files and folders, with all that is in them; relative to the configuration file's folder. `${config.root}` at the
+     * start is what the option `root` of each of its instances says.
+     */
     readonly read?: readonly string[];
     readonly write?: readonly string[];
   };

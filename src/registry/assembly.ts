@@ -40,7 +40,7 @@ export function outlineOf(plan: Plan, { plugins, wrappers, infos, warnings }: Di
 }
 
 /** What an assembly needs of its host. */
-export interface AssemblyHost extends Omit<LoadingHost, 'dependencies'>, LinkedHost {
+export interface AssemblyHost extends Omit<LoadingHost, 'dependencies' | 'configs'>, LinkedHost {
   readonly clock: Clock;
   readonly retry: RetryPolicy;
   /** Gives the factory of one instance, from the one that its plugin has. */
@@ -58,7 +58,14 @@ export class Assembly {
    */
   constructor(outline: Outline, host: AssemblyHost, previous?: Assembly, changes?: Changes) {
     this.outline = outline;
-    const loading: LoadingHost = { ...host, dependencies: (plugin) => this.#dependencies(plugin) };
+    const loading: LoadingHost = {
+      ...host,
+      dependencies: (plugin) => this.#dependencies(plugin),
+      configs: ({ manifest: { id } }) =>
+        [...outline.plan.instances.values()].flatMap(({ adapter, config }) =>
+          adapter.plugin.manifest.id === id ? [config] : [],
+        ),
+    };
     for (const plugin of outline.plugins) {
       const { id } = plugin.manifest;
       const kept = changes?.keptPlugins.has(id) ? previous?.runs.get(id) : undefined;

@@ -31,6 +31,8 @@ export interface LoadContext {
   /** Aborted when the plugin is stopped: a load under way ends, and so does whatever it started. */
   readonly signal: AbortSignal;
   readonly importModule: (url: string) => Promise<unknown>;
+  /** The configurations of the instances that are planned of it: paths in them may be granted to it. */
+  readonly configs: readonly Readonly<Record<string, unknown>>[];
 }
 
 /**
@@ -71,6 +73,8 @@ export interface LoadingHost {
   readonly load: LoadPlugin;
   /** The plugins that `plugin` depends on and that are there: they are loaded before it. */
   dependencies(plugin: Plugin): readonly PluginRun[];
+  /** See {@link LoadContext.configs}. */
+  configs(plugin: Plugin): readonly Readonly<Record<string, unknown>>[];
 }
 
 export class PluginRun {
@@ -142,7 +146,8 @@ export class PluginRun {
     const { load, logger, importModule } = this.#host;
     for (const dependency of this.#host.dependencies(this.plugin)) await dependency.load(waiter);
     const startedAt = performance.now();
-    const module = await load(this.plugin, { logger, importModule, signal: this.#life.signal });
+    const configs = this.#host.configs(this.plugin);
+    const module = await load(this.plugin, { logger, importModule, configs, signal: this.#life.signal });
     try {
       await module.activate?.();
     } catch (error) {

@@ -97,6 +97,46 @@ test('a crash makes the instance degraded, with an event, until the next call; i
   expect(space.logged).toContainEqual(expect.stringMatching(/^error plugin acme\.vault: its process exited with 7/));
 });
 
+test('folders that the configuration names can be granted by their option; another instance’s come with it', async () => {
+  const config = { properties: { root: { type: 'string', format: 'path' } } };
+  const grant = ['${config.root}'];
+  const use = isolated(
+    'acme.files',
+    [{ id: 'acme.files', provides: 'SecretStore@1', config }],
+    `import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+     export default definePlugin({ adapters: { 'acme.files': ({ config: { root } }) => {
+       mkdirSync(root, { recursive: true });
+       return {
+         put: async (name, text) => writeFileSync(root + '/' + name, text),
+         get: async (name) => new SecretValue(readFileSync(root + '/' + name, 'utf8')),
+         names: async () => [String(process.pid)],
+       };
+     } } });`,
+    { permissions: { fs: { read: grant, write: grant } } },
+  );
+  const instance = (root: string) => ({ adapter: 'acme.files', config: { root } });
+  const configOf = (...names: string[]) => ({
+    plugins: [use],
+    bindings: {
+      SecretStore: { default: 'a', instances: Object.fromEntries(names.map((name) => [name, instance(name)])) },
+    },
+  });
+  const host = await space.host(configOf('a', 'b'));
+  const stores = [await host.get(SecretStore, 'a'), await host.get(SecretStore, 'b')] as const;
+  for (const store of stores) await store.put('x', 'kept');
+  const pids = [await stores[0].names(), await stores[1].names()];
+  // Planned from the start: they share the one process.
+  expect(pids[0]).toEqual(pids[1]);
+  space.write('plugins.json', configOf('a', 'b', 'c'));
+  await host.reconfigure();
+  const third = await host.get(SecretStore, 'c');
+  await third.put('x', 'too');
+  expect(readFileSync(space.path('c/x'), 'utf8')).toBe('too');
+  expect(await third.names()).not.toEqual(pids[0]);
+  expect((await stores[0].get('x')).reveal()).toBe('kept');
+  expect(await stores[0].names()).toEqual(await third.names());
+});
+
 test('a queue in a process of its own, on a storage in the host’s: a crash loses nothing that was promised', async () => {
   const use = isolated(
     'acme.queue',

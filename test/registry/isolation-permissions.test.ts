@@ -19,8 +19,14 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const flags = (permissions: Parameters<typeof permissionFlags>[0], known: ReadonlySet<string> = NODE_26) =>
-  permissionFlags(permissions, folder, [join(folder, 'plugin')], known).map((flag) => flag.replaceAll(folder, ''));
+const flags = (
+  permissions: Parameters<typeof permissionFlags>[0],
+  known: ReadonlySet<string> = NODE_26,
+  configs: readonly Record<string, unknown>[] = [],
+) =>
+  permissionFlags(permissions, { base: folder, code: [join(folder, 'plugin')], configs, known }).map((flag) =>
+    flag.replaceAll(folder, ''),
+  );
 
 describe('flags', () => {
   test('without permissions: its own code and the packages that it may import can be read, nothing else is allowed', () => {
@@ -35,7 +41,7 @@ describe('flags', () => {
     symlinkSync(join(folder, 'space/lib'), join(folder, 'space/node_modules/@acme/lib'));
     symlinkSync(join(folder, 'space/node_modules/real'), join(folder, 'space/node_modules/alias'));
     symlinkSync(join(folder, 'nowhere'), join(folder, 'space/node_modules/broken'));
-    const granted = permissionFlags({}, folder, [join(folder, 'space/plugin')], NODE_26);
+    const granted = permissionFlags({}, { base: folder, code: [join(folder, 'space/plugin')], known: NODE_26 });
     expect(granted.map((flag) => flag.replaceAll(folder, ''))).toEqual([
       '--permission',
       ...['space/plugin', 'space/node_modules', 'node_modules', 'space/lib'].map(
@@ -75,6 +81,15 @@ describe('flags', () => {
     expect(granted.filter((flag) => flag.includes('write'))).toEqual([
       '--allow-fs-write=/link/*',
       '--allow-fs-write=/data/*',
+    ]);
+  });
+
+  test('a path can be an option of the instances’ configurations', () => {
+    const permissions = { fs: { read: ['${config.roots}/in', 'data'], write: ['${config.root}', '${config.other}'] } };
+    const configs = [{ root: join(folder, 'a') }, { root: '/b', roots: ['/c', '/d'], other: 7 }, {}];
+    expect(flags(permissions, NODE_26, configs).slice(3)).toEqual([
+      ...['/c/in', '/d/in', '/data'].map((path) => `--allow-fs-read=${path}/*`),
+      ...['/a', '/b'].map((path) => `--allow-fs-write=${path}/*`),
     ]);
   });
 

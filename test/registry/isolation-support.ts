@@ -72,7 +72,7 @@ export async function isolate({ adapters, code, manifest, adapter, limits }: Iso
       folder: dirname(main),
       base: folder,
     },
-    { logger, signal: new AbortController().signal, importModule: (url) => import(url) },
+    { logger, signal: new AbortController().signal, importModule: (url) => import(url), configs: [] },
     limits,
   );
   return {

@@ -49,7 +49,8 @@ export class IsolatedInstance {
   async activate(): Promise<object> {
     this.#plugin.instances.set(this.#key, this);
     try {
-      const { reference } = await this.#opened();
+      await this.#plugin.admit();
+      const { reference } = this.#remote ?? (await this.#opened());
       return this.#standIn(reference);
     } catch (error) {
       this.#plugin.instances.delete(this.#key);
@@ -91,6 +92,10 @@ export class IsolatedInstance {
   onCrash(reason: string): void {
     this.#remote = null;
     if (this.#disposed === null) this.#context.report({ status: 'degraded', reason });
+  }
+
+  get config(): Readonly<Record<string, unknown>> {
+    return this.#context.config as Record<string, unknown>;
   }
 
   get logger(): Logger {

@@ -11,8 +11,7 @@
  * the first call to the new process opens it there again.
  */
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { FatalError, isCoreError, RecoverableError } from '../../contracts/errors.js';
 import { definePlugin, type Logger, type PluginModule } from '../../contracts/plugin.js';
 import { closed, failure, messageOf, withTimeout } from '../ending.js';
@@ -21,7 +20,7 @@ import type { Plugin } from '../manifest.js';
 import { PACKAGE_FOLDER, TREE } from '../own-package.js';
 import { IsolatedInstance, type Remote } from './instance.js';
 import { ROOT } from './peer.js';
-import { environment, permissionFlags } from './permissions.js';
+import { environment, type Grounds, pathsOf, permissionFlags } from './permissions.js';
 import { PluginProcess } from './process.js';
 
 /** Crashes within the window after which it is not started again. */
@@ -79,6 +78,8 @@ export class IsolatedPlugin {
   #reloading: Promise<void> = Promise.resolve();
   /** Processes that this side ends: that they do is no crash. */
   readonly #retired = new WeakSet<PluginProcess>();
+  /** The paths that each was granted. */
+  readonly #granted = new WeakMap<PluginProcess, readonly string[]>();
   /** When it crashed, in ms of the process's clock. */
   #crashes: number[] = [];
   #failure: FatalError | null = null;
@@ -181,19 +182,35 @@ export class IsolatedPlugin {
     }
   }
 
+  /**
+   * Makes sure that the process may use what the configuration of an instance names. Those that were planned with the
+   * plugin are known to it from the start; for another, one with more permissions takes its place.
+   */
+  async admit(): Promise<void> {
+    await this.#starting?.catch(() => {});
+    const granted = this.#current === null ? undefined : this.#granted.get(this.#current);
+    if (granted !== undefined && !this.#paths().every((path) => granted.includes(path))) await this.reload();
+  }
+
+  /** What paths in permissions are made of: the configurations that were planned, and those of instances beyond. */
+  #grounds(): Grounds {
+    const { folder, base = globalThis.process.cwd() } = this.#plugin;
+    const configs = [...this.#context.configs, ...[...this.instances.values()].map(({ config }) => config)];
+    return { base, code: [folder, PACKAGE_FOLDER], configs };
+  }
+
+  #paths(): string[] {
+    const { read = [], write = [] } = this.#plugin.manifest.permissions?.fs ?? {};
+    return [...pathsOf(read, this.#grounds()).map((path) => `read ${path}`), ...pathsOf(write, this.#grounds())];
+  }
+
   #spawn(): PluginProcess {
-    const {
-      manifest,
-      mainUrl,
-      folder = dirname(fileURLToPath(mainUrl)),
-      base = globalThis.process.cwd(),
-    } = this.#plugin;
     if (ENTRY === undefined)
       throw new FatalError('Internal', 'the program of plugin processes is missing: build first');
-    const { permissions = {} } = manifest;
+    const { permissions = {} } = this.#plugin.manifest;
     const spawned = new PluginProcess({
       entry: ENTRY,
-      flags: permissionFlags(permissions, base, [folder, PACKAGE_FOLDER]),
+      flags: permissionFlags(permissions, this.#grounds()),
       env: environment(permissions),
       who: this.who,
       logger: this.logger,
@@ -201,6 +218,7 @@ export class IsolatedPlugin {
       root: this.#services(),
       ended: (how) => this.#ended(spawned, how),
     });
+    this.#granted.set(spawned, this.#paths());
     return spawned;
   }
 

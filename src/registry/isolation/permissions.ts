@@ -14,18 +14,18 @@ import type { PluginPermissions } from '../../contracts/plugin.js';
 /** Flags that this Node knows. */
 export type KnownFlags = Pick<ReadonlySet<string>, 'has'>;
 
-/**
- * @param folder what relative paths of the permissions are relative to
- * @param code folders whose code runs in the process: what they may import can be read, nothing else is granted by it
- */
-export function permissionFlags(
-  permissions: PluginPermissions,
-  folder: string,
-  code: readonly string[],
-  known: KnownFlags = process.allowedNodeEnvironmentFlags,
-): string[] {
-  const read = code.flatMap(importable);
-  const paths = (given: readonly string[] = []) => given.map((path) => (path === '*' ? path : resolve(folder, path)));
+export interface Grounds {
+  /** What relative paths of the permissions are relative to. */
+  readonly base: string;
+  /** Folders whose code runs in the process: what they may import can be read, nothing else is granted by it. */
+  readonly code: readonly string[];
+  /** Of the plugin's instances: `${config.root}` in a path is the option `root` of each. */
+  readonly configs?: readonly Readonly<Record<string, unknown>>[];
+  readonly known?: KnownFlags;
+}
+
+export function permissionFlags(permissions: PluginPermissions, grounds: Grounds): string[] {
+  const { code, known = process.allowedNodeEnvironmentFlags } = grounds;
   const asked: [boolean | undefined, string][] = [
     [permissions.addons, '--allow-addons'],
     [permissions.childProcess, '--allow-child-process'],
@@ -34,8 +34,10 @@ export function permissionFlags(
   ];
   return [
     known.has('--permission') ? '--permission' : '--experimental-permission',
-    ...grants([...read, ...paths(permissions.fs?.read)]).map((path) => `--allow-fs-read=${path}`),
-    ...grants(paths(permissions.fs?.write)).map((path) => `--allow-fs-write=${path}`),
+    ...grants([...code.flatMap(importable), ...pathsOf(permissions.fs?.read, grounds)]).map(
+      (path) => `--allow-fs-read=${path}`,
+    ),
+    ...grants(pathsOf(permissions.fs?.write, grounds)).map((path) => `--allow-fs-write=${path}`),
     ...asked.flatMap(([is, flag]) => (is === true && known.has(flag) ? [flag] : [])),
     // That the permission model is experimental, and what each flag can undo, is told at each start: docs/isolation.md.
     ...(known.has('--disable-warning')
@@ -49,6 +51,20 @@ export function environment(permissions: PluginPermissions, from: NodeJS.Process
   // Windows starts no program without it.
   const names = [...(permissions.env ?? []), ...(process.platform === 'win32' ? ['SystemRoot'] : [])];
   return Object.fromEntries(names.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]])));
+}
+
+/** The paths of a permission, absolute; `*` stays as it is. */
+export function pathsOf(given: readonly string[] = [], { base, configs = [] }: Grounds): string[] {
+  const paths = given.flatMap((path) => configured(path, configs));
+  return paths.map((path) => (path === '*' ? path : resolve(base, path)));
+}
+
+/** `${config.root}/logs` for each instance that has the option, a text or several; any other path as it is. */
+function configured(path: string, configs: NonNullable<Grounds['configs']>): string[] {
+  const [, name, rest = ''] = /^\$\{config\.([A-Za-z0-9_-]+)\}(.*)$/.exec(path) ?? [];
+  if (name === undefined) return [path];
+  const values = configs.flatMap((config) => config[name]);
+  return values.flatMap((value) => (typeof value === 'string' && value !== '' ? [value + rest] : []));
 }
 
 /** A folder, where it looks for packages, and those that are links to elsewhere, as in a workspace, with theirs. */
