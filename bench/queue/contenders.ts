@@ -77,7 +77,7 @@ export function contenders(): { readonly able: readonly Contender[]; readonly mi
     try {
       able.push(make());
     } catch (error) {
-      missing.push(`${name}: ${(error as Error).message.split('\n')[0]}`);
+      missing.push(`${name}: ${(error as Error).message.replaceAll('\n', ' ')}`);
     }
   }
   return { able, missing };
@@ -129,6 +129,7 @@ const SILENT = { error: nothing, warn: nothing, info: nothing, debug: nothing };
 /** https://github.com/justplainstuff/plainjob, its default (WAL, NORMAL) and at FULL. Calls as its worker makes them. */
 function plainjob(synchronous: 'NORMAL' | 'FULL'): Contender {
   const Database = load<new (file: string) => BetterSqlite>('better-sqlite3');
+  new Database(':memory:').close(); // throws where it was built for another Node
   const { better, defineQueue } = load<PlainJob>('plainjob');
   return {
     name: synchronous === 'FULL' ? PLAINJOB_FULL : PLAINJOB_DEFAULT,
@@ -169,6 +170,7 @@ interface Liteque {
  */
 function liteque(synchronous: 'NORMAL' | 'FULL'): Contender {
   const { buildDBClient, SqliteQueue } = load<Liteque>('liteque');
+  buildDBClient(':memory:', {});
   const { sql } = load<{ sql: { raw(text: string): unknown } }>('drizzle-orm');
   return {
     name: synchronous === 'FULL' ? 'liteque at FULL' : 'liteque, its default',

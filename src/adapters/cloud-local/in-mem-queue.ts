@@ -26,13 +26,12 @@ import {
   WAIT_MS_MAX,
 } from '../../contracts/queue.js';
 import type { Storage } from '../../contracts/storage.js';
+import { Backlog } from './queue/backlog.js';
 import { DeadLetters } from './queue/dead-letters.js';
-import { Deadlines } from './queue/deadlines.js';
 import { itemUnknown, leaseLost, requireHeld, rowMissing } from './queue/holding.js';
 import { idsAfter, idTimeMs } from './queue/ids.js';
-import { Item, Items, Memory } from './queue/items.js';
+import { Item } from './queue/items.js';
 import { Keys } from './queue/keys.js';
-import { Line } from './queue/line.js';
 import {
   checkOptions,
   type InMemQueueOptions,
@@ -42,15 +41,11 @@ import {
 } from './queue/options.js';
 import { replay } from './queue/replay.js';
 import { QueueStore } from './queue/store.js';
-import { Waiters } from './queue/waiters.js';
 
 export type { InMemQueueOptions } from './queue/options.js';
 
 /** What the manifest of `local.in-mem` declares. */
 export const IN_MEM_QUEUE_FEATURES = ['lease', 'replay', 'delay', 'key', 'dead-letters'] as const;
-
-/** Rows deleted in one transaction by `purge`. */
-const ROWS_PER_PURGE = 1_000;
 
 /** Payloads asked for in one call of the storage. */
 const PAYLOADS_PER_READ = 1_000;
@@ -60,45 +55,26 @@ const NO_OPTIONS: EnqueueOptions = {};
 export class InMemQueue implements Queue {
   readonly #settings: InMemQueueSettings;
   readonly #store: QueueStore;
-  readonly #memory: Memory;
-  readonly #items: Items;
-  /** What is pending. */
-  #line: Line;
-  /** Lines that are being purged. */
-  readonly #doomed = new Set<Line>();
   readonly #clock: Clock;
-  readonly #deadlines: Deadlines<Item>;
-  readonly #waiters: Waiters;
+  readonly #backlog: Backlog;
   readonly #keys: Keys;
   readonly #dead: DeadLetters;
   /** Payload bytes of items that are being stored. */
   #arrivingBytes = 0;
-  /** The largest id that was there when the queue was opened: what is not after it may have been handed over before. */
-  #replayedThrough: QueueItemId | null = null;
   #newId: () => QueueItemId;
   /** Makes tokens of one opening differ from those of any other. */
   readonly #tokenPrefix = randomUUID();
   #leases = 0;
-  readonly #totals = { enqueuedTotal: 0, ackedTotal: 0, nackedTotal: 0, expiredTotal: 0 };
+  readonly #totals = { enqueuedTotal: 0, ackedTotal: 0, nackedTotal: 0 };
 
   private constructor(store: QueueStore, settings: InMemQueueSettings) {
     this.#store = store;
     this.#settings = settings;
     this.#clock = settings.clock;
-    this.#memory = new Memory(settings.memoryBytesMax);
-    this.#items = new Items(this.#memory);
-    this.#deadlines = new Deadlines(() => this.#sweep(), settings.clock);
-    this.#waiters = new Waiters(settings.clock);
     this.#newId = idsAfter(null, settings.clock);
     this.#keys = new Keys(settings.keyRetentionMs, () => this.#newId(), settings.clock);
     this.#dead = new DeadLetters(store);
-    this.#line = new Line({
-      store,
-      items: this.#items,
-      memory: this.#memory,
-      isForeign: (id) => this.#dead.has(id),
-      isReplayed: (id) => this.#replayedThrough !== null && id <= this.#replayedThrough,
-    });
+    this.#backlog = new Backlog(store, this.#dead, settings.clock, settings.memoryBytesMax);
   }
 
   /**
@@ -156,30 +132,30 @@ export class InMemQueue implements Queue {
     for (;;) {
       if (signal?.aborted) {
         // It may have been woken for an item that it will not take now.
-        this.#waiters.wake(this.#line.size);
+        this.#backlog.waiters.wake(this.#backlog.pending);
         throw signal.reason;
       }
       const items = await this.#take(max, leaseMs);
       if (items.length > 0 || waitMs === 0) return items;
       // What came while nothing was found woke nobody: look again.
-      if (this.#line.size > 0) continue;
-      if (!(await this.#waiters.wait(untilMs, signal))) return [];
+      if (this.#backlog.pending > 0) continue;
+      if (!(await this.#backlog.waiters.wait(untilMs, signal))) return [];
     }
   }
 
   async extendLease(id: QueueItemId, token: LeaseToken, byMs: number): Promise<void> {
-    this.#sweep();
-    const item = this.#items.get(id);
+    this.#backlog.sweep();
+    const item = this.#backlog.items.get(id);
     if (item?.state !== 'inFlight' || item.token !== token) throw leaseLost(id);
-    this.#deadlines.set(item, this.#clock.monotonicMs() + byMs);
+    this.#backlog.deadlines.set(item, this.#clock.monotonicMs() + byMs);
   }
 
   async ack(id: QueueItemId, token: LeaseToken | null = null): Promise<void> {
-    this.#sweep();
-    const item = this.#items.get(id);
+    this.#backlog.sweep();
+    const item = this.#backlog.items.get(id);
     if (item === undefined) {
       this.#dead.refuseSettling(id, token);
-      await this.#refusePending(id, token);
+      await this.#backlog.refusePending(id, token);
       return;
     }
     if (item.acking !== null && item.token === token) return item.acking;
@@ -189,16 +165,16 @@ export class InMemQueue implements Queue {
   }
 
   async nack(id: QueueItemId, token: LeaseToken | null = null, { delayMs = 0 }: NackOptions = {}): Promise<void> {
-    this.#sweep();
-    const item = this.#items.get(id);
+    this.#backlog.sweep();
+    const item = this.#backlog.items.get(id);
     if (item === undefined) {
       this.#dead.refuseSettling(id, token);
-      await this.#refusePending(id, token);
+      await this.#backlog.refusePending(id, token);
       throw itemUnknown(id, 'an item of this queue');
     }
     requireHeld(item, token);
     if (delayMs > 0) await this.#putOff(item, delayMs);
-    else this.#toFront([item]);
+    else this.#backlog.toFront([item]);
     this.#totals.nackedTotal += 1;
   }
 
@@ -214,10 +190,7 @@ export class InMemQueue implements Queue {
       item.key = letter.key;
       await this.#store.requeue(item);
       this.#dead.forget(id);
-      this.#items.add(item, 'pending');
-      this.#items.dropIfFull(item);
-      this.#line.pushFront(item);
-      this.#waiters.wake(1);
+      this.#backlog.enterFront(item);
     } catch (error) {
       this.#dead.add(letter);
       throw error;
@@ -225,37 +198,38 @@ export class InMemQueue implements Queue {
   }
 
   async purge(which: 'pending' | 'dead'): Promise<number> {
-    if (which === 'pending') return this.#purgePending();
+    if (which === 'pending')
+      return this.#backlog.purge(({ key }) => {
+        if (key !== null) this.#keys.release(key);
+      });
     return this.#dead.purge(({ key }) => {
       if (key !== null) this.#keys.release(key);
     });
   }
 
   async stats(): Promise<QueueStats> {
-    this.#sweep();
-    const first = this.#line.frontId;
-    const lines = [this.#line, ...this.#doomed];
-    const inMemory = lines.reduce((sum, line) => sum + line.bytesInMemory, this.#items.bytesInMemory);
+    this.#backlog.sweep();
+    const { frontId: first, pending, expiredTotal, bytes, bytesInMemory } = this.#backlog;
     return {
-      pending: this.#line.size,
-      delayed: this.#items.count('delayed'),
-      inFlight: this.#items.count('claiming', 'inFlight', 'acking', 'delaying'),
+      pending,
+      delayed: this.#backlog.items.count('delayed'),
+      inFlight: this.#backlog.items.count('claiming', 'inFlight', 'acking', 'delaying'),
       deadLetters: this.#dead.size,
       oldestPendingAgeMs: first === null ? null : Math.max(0, this.#clock.wallMs() - idTimeMs(first)),
       ...this.#totals,
+      expiredTotal,
       durability: this.#store.durability,
       payloadBytesMax: this.#settings.payloadBytesMax,
-      bytesInMemory: inMemory,
-      bytesInStorage: this.#bytes() + this.#dead.bytes,
+      bytesInMemory,
+      bytesInStorage: bytes + this.#dead.bytes,
     };
   }
 
   async close(): Promise<void> {
-    this.#deadlines.stop();
-    this.#waiters.close();
+    this.#backlog.deadlines.stop();
+    this.#backlog.waiters.close();
     await this.#store.close(this.#settings.closeTimeoutMs);
-    // What it held is not to stay for as long as somebody holds the queue.
-    this.#line = this.#line.successor();
+    this.#backlog.clear();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -266,40 +240,31 @@ export class InMemQueue implements Queue {
   async #replay(): Promise<void> {
     const clockMs = this.#clock.wallMs();
     const last = await replay(this.#store, this.#dead, this.#keys, this.#clock, (id, payload, item) => {
-      if (item !== null && item.notBeforeMs > clockMs) {
-        // The clock may have been set back since the delay was stored: none is longer than the longest that can be asked.
-        item.dueAtMs = this.#clock.monotonicMs() + Math.min(item.notBeforeMs - clockMs, WAIT_MS_MAX);
-        this.#enter(item);
-      } else if (item !== null) this.#enterInPlace(item, payload);
-      else this.#line.append(id, payload);
+      const delayMs = item === null ? 0 : item.notBeforeMs - clockMs;
+      // The clock may have been set back since the delay was stored: none is longer than the longest that can be asked.
+      if (item !== null) item.dueAtMs = this.#clock.monotonicMs() + Math.min(delayMs, WAIT_MS_MAX);
+      this.#backlog.rejoin(id, payload, item, delayMs > 0);
     });
     this.#newId = idsAfter(last, this.#clock);
-    this.#replayedThrough = last;
-  }
-
-  /** Payload bytes of the whole backlog. */
-  #bytes(): number {
-    let bytes = this.#items.bytes + this.#line.bytes;
-    for (const line of this.#doomed) bytes += line.bytes;
-    return bytes;
+    this.#backlog.replayedThrough = last;
   }
 
   /** Stores a new item of which nothing more is to be known. To be called in the turn in which its id was made. */
   #appendOne(id: QueueItemId, payload: Uint8Array): Promise<void> {
     const { length } = payload;
-    requireRoom(length, this.#bytes() + this.#arrivingBytes, this.#settings.maxPendingBytes);
+    requireRoom(length, this.#backlog.bytes + this.#arrivingBytes, this.#settings.maxPendingBytes);
     this.#arrivingBytes += length;
     return new Promise((resolve, reject) => {
       const stored = () => {
         this.#arrivingBytes -= length;
-        this.#line.append(id, payload);
+        this.#backlog.append(id, payload);
         this.#totals.enqueuedTotal += 1;
-        this.#waiters.wake(1);
+        this.#backlog.waiters.wake(1);
         resolve();
       };
       const failed = (error: unknown) => {
         this.#arrivingBytes -= length;
-        this.#line.passOver(id);
+        this.#backlog.passOver(id);
         reject(error);
       };
       this.#store.appendOne(id, payload, this.#keys.takeOutdated(), stored, failed);
@@ -309,7 +274,7 @@ export class InMemQueue implements Queue {
   /** Stores new items, all or none, then lets them join. To be called in the turn in which new ids were made. */
   #append(items: readonly Item[], delayMs: number): Promise<void> {
     const bytes = items.reduce((sum, { payloadBytes }) => sum + payloadBytes, 0);
-    requireRoom(bytes, this.#bytes() + this.#arrivingBytes, this.#settings.maxPendingBytes);
+    requireRoom(bytes, this.#backlog.bytes + this.#arrivingBytes, this.#settings.maxPendingBytes);
     if (delayMs > 0) {
       for (const item of items) {
         item.notBeforeMs = this.#clock.wallMs() + delayMs;
@@ -320,62 +285,24 @@ export class InMemQueue implements Queue {
     return new Promise((resolve, reject) => {
       const stored = () => {
         this.#arrivingBytes -= bytes;
-        for (const item of items) this.#join(item);
+        for (const item of items) this.#backlog.join(item);
         this.#totals.enqueuedTotal += items.length;
-        this.#waiters.wake(items.length);
+        this.#backlog.waiters.wake(items.length);
         resolve();
       };
       const failed = (error: unknown) => {
         this.#arrivingBytes -= bytes;
-        for (const { id } of items) this.#line.passOver(id);
+        for (const { id } of items) this.#backlog.passOver(id);
         reject(error);
       };
       this.#store.append(items, this.#keys.takeOutdated(), stored, failed);
     });
   }
 
-  /** A stored item joins: at the back, or, while it is delayed, nowhere yet. */
-  #join(item: Item): void {
-    const { id, payload } = item;
-    if (item.notBeforeMs > 0 || payload === null) this.#enter(item);
-    else if (!this.#line.isNext(id)) this.#enter(item);
-    else if (item.key === null) this.#line.append(id, payload);
-    else this.#enterInPlace(item, payload);
-  }
-
-  /** An item that has its own place: among the delayed, or at the back, whatever its id. */
-  #enter(item: Item): void {
-    if (item.notBeforeMs > 0 && item.dueAtMs > this.#clock.monotonicMs()) {
-      this.#items.add(item, 'delayed');
-      this.#deadlines.set(item, item.dueAtMs);
-    } else {
-      this.#items.add(item, 'pending');
-      this.#line.pushBack(item);
-    }
-    this.#items.dropIfFull(item);
-  }
-
-  /** An item of which more is known, where its id belongs. */
-  #enterInPlace(item: Item, payload: Uint8Array): void {
-    item.inPlace = true;
-    this.#items.add(item, 'pending');
-    this.#line.append(item.id, payload);
-  }
-
-  /** Refuses to settle what nobody has taken; an id that the queue does not hold passes. */
-  async #refusePending(id: QueueItemId, token: LeaseToken | null): Promise<void> {
-    const place = this.#line.find(id);
-    const isThere = place === 'unread' ? await this.#store.holds(id) : place === 'in line';
-    // It may have been taken while its row was looked for: then it is no more the one that was asked about.
-    if (isThere && this.#items.get(id) === undefined) requireHeld({ id, state: 'pending', token: null }, token);
-  }
-
   async #take(max: number, leaseMs: number | null): Promise<QueueItem[]> {
     for (;;) {
-      this.#sweep();
-      const claimed: Item[] = [];
-      this.#claim(claimed, max);
-      if (claimed.length < max && this.#line.isUnread) await this.#claimUnread(claimed, max);
+      this.#backlog.sweep();
+      const claimed = await this.#backlog.claim(max);
       if (claimed.length === 0) return [];
       if (!claimed.every(isFresh)) await this.#prepare(claimed);
       // One moment for all: leases of one call end together, and so give back the oldest first.
@@ -384,26 +311,6 @@ export class InMemQueue implements Queue {
       for (const item of claimed) if (item.state === 'claiming') handedOver.push(this.#lease(item, leaseMs, nowMs));
       // Empty when all that was claimed had no attempts left: look at the next ones.
       if (handedOver.length > 0) return handedOver;
-    }
-  }
-
-  #claim(claimed: Item[], max: number): void {
-    while (claimed.length < max) {
-      const item = this.#line.take('claiming');
-      if (item === null) return;
-      claimed.push(item);
-    }
-  }
-
-  async #claimUnread(claimed: Item[], max: number): Promise<void> {
-    try {
-      while (claimed.length < max && this.#line.isUnread) {
-        await this.#line.read();
-        this.#claim(claimed, max);
-      }
-    } catch (error) {
-      this.#toFront(claimed);
-      throw error;
     }
   }
 
@@ -426,11 +333,11 @@ export class InMemQueue implements Queue {
         throw error;
       }
       for (const item of spent) {
-        this.#gone(item);
+        this.#backlog.gone(item);
         this.#dead.add({ id: item.id, attempts: item.attempts, payloadBytes: item.payloadBytes, key: item.key });
       }
     } catch (error) {
-      this.#toFront(claimed.filter(({ state }) => state === 'claiming'));
+      this.#backlog.toFront(claimed.filter(({ state }) => state === 'claiming'));
       throw error;
     }
   }
@@ -441,9 +348,9 @@ export class InMemQueue implements Queue {
     const deleted: QueueItemId[] = [];
     for (const [i, item] of items.entries()) {
       const payload = payloads[i];
-      if (payload) this.#items.hold(item, payload);
+      if (payload) this.#backlog.items.hold(item, payload);
       else {
-        this.#gone(item);
+        this.#backlog.gone(item);
         if (item.key !== null) this.#keys.release(item.key);
         if (!item.mayBeGone) deleted.push(item.id);
       }
@@ -451,21 +358,15 @@ export class InMemQueue implements Queue {
     if (deleted[0] !== undefined) throw rowMissing(deleted[0], deleted.length);
   }
 
-  #gone(item: Item): void {
-    this.#items.move(item, 'gone');
-    this.#line.gone(item.id);
-    for (const line of this.#doomed) line.gone(item.id);
-  }
-
   /** The lease begins here, after the count is stored. */
   #lease(item: Item, leaseMs: number | null, nowMs: number): QueueItem {
-    this.#items.move(item, 'inFlight');
+    this.#backlog.items.move(item, 'inFlight');
     item.attempts += 1;
     item.notBeforeMs = 0;
     if (leaseMs !== null) {
       this.#leases += 1;
       item.token = LeaseToken.parse(`${this.#tokenPrefix}.${this.#leases}`);
-      this.#deadlines.set(item, nowMs + leaseMs);
+      this.#backlog.deadlines.set(item, nowMs + leaseMs);
     }
     const { id, attempts, token } = item;
     // A copy: the item may be handed over again, and this one is the consumer's to change.
@@ -473,8 +374,8 @@ export class InMemQueue implements Queue {
   }
 
   async #remove(item: Item): Promise<void> {
-    this.#items.move(item, 'acking');
-    this.#deadlines.delete(item);
+    this.#backlog.items.move(item, 'acking');
+    this.#backlog.deadlines.delete(item);
     if (item.key !== null) this.#keys.beginAck(item.key);
     try {
       await this.#store.remove([item]);
@@ -482,10 +383,10 @@ export class InMemQueue implements Queue {
       if (item.key !== null) this.#keys.endAck(item.key, false);
       item.acking = null;
       item.mayBeGone = true;
-      this.#backInFlight(item);
+      this.#backlog.backInFlight(item);
       throw error;
     }
-    this.#gone(item);
+    this.#backlog.gone(item);
     if (item.key !== null) this.#keys.endAck(item.key, true);
     this.#totals.ackedTotal += 1;
   }
@@ -494,107 +395,19 @@ export class InMemQueue implements Queue {
   async #putOff(item: Item, delayMs: number): Promise<void> {
     const dueAtMs = this.#clock.monotonicMs() + delayMs;
     const notBeforeMs = this.#clock.wallMs() + delayMs;
-    this.#items.move(item, 'delaying');
-    this.#deadlines.delete(item);
+    this.#backlog.items.move(item, 'delaying');
+    this.#backlog.deadlines.delete(item);
     try {
       await this.#store.delay(item, notBeforeMs);
     } catch (error) {
-      this.#backInFlight(item);
+      this.#backlog.backInFlight(item);
       throw error;
     }
     item.notBeforeMs = notBeforeMs;
-    item.token = null;
-    this.#items.move(item, 'delayed');
-    this.#items.dropIfFull(item);
-    this.#deadlines.set(item, dueAtMs);
-  }
-
-  /** After a write that failed: under the lease it had, which may have ended by now. */
-  #backInFlight(item: Item): void {
-    this.#items.move(item, 'inFlight');
-    if (item.token !== null) this.#deadlines.set(item, item.dueAtMs);
-    this.#sweep();
-  }
-
-  /** Items become pending, the first of them first in line. */
-  #toFront(items: readonly Item[]): void {
-    for (const item of items.toReversed()) {
-      this.#deadlines.delete(item);
-      item.token = null;
-      this.#items.move(item, 'pending');
-      this.#items.dropIfFull(item);
-      this.#line.pushFront(item);
-    }
-    this.#waiters.wake(items.length);
-  }
-
-  /**
-   * Ends leases and delays whose time has come. Run by the timer, and by each call that a late timer could mislead.
-   * What was handed over before goes to the front, the oldest first; what was only held back goes to the back.
-   */
-  #sweep(): void {
-    const due = this.#deadlines.takeDue(this.#clock.monotonicMs());
-    if (due.length === 0) return;
-    const back = due.filter(({ attempts }) => attempts === 0);
-    for (const item of back) {
-      this.#items.move(item, 'pending');
-      this.#line.pushBack(item);
-    }
-    const front = due.filter(({ attempts }) => attempts > 0).sort(byId);
-    this.#totals.expiredTotal += front.filter(({ state }) => state === 'inFlight').length;
-    this.#toFront(front);
-    this.#waiters.wake(back.length);
-  }
-
-  async #purgePending(): Promise<number> {
-    const delayed = this.#items.inState('delayed');
-    for (const item of delayed) {
-      this.#deadlines.delete(item);
-      this.#items.move(item, 'purging');
-    }
-    const line = this.#line;
-    this.#line = line.successor();
-    this.#doomed.add(line);
-    let page: Item[] = [];
-    let purged = 0;
-    try {
-      for (;;) {
-        page = delayed.slice(purged, purged + ROWS_PER_PURGE);
-        for (let item = line.take('purging'); item !== null; item = line.take('purging')) {
-          page.push(item);
-          if (page.length >= ROWS_PER_PURGE) break;
-        }
-        if (page.length > 0) await this.#store.remove(page);
-        else if (line.isUnread) await line.read();
-        else return purged;
-        for (const item of page) {
-          this.#gone(item);
-          if (item.key !== null) this.#keys.release(item.key);
-        }
-        purged += page.length;
-      }
-    } catch (error) {
-      for (const item of page) item.mayBeGone = true;
-      for (const item of delayed.slice(purged)) {
-        this.#items.move(item, 'delayed');
-        this.#items.dropIfFull(item);
-        this.#deadlines.set(item, item.dueAtMs);
-      }
-      await line.idle();
-      this.#line.prepend(line);
-      this.#toFront(page.filter(({ state }) => state === 'purging'));
-      this.#waiters.wake(this.#line.size);
-      throw error;
-    } finally {
-      this.#doomed.delete(line);
-    }
+    this.#backlog.putOff(item, dueAtMs);
   }
 }
 
 function isFresh({ attempts, replayed, payload }: Item): boolean {
   return attempts === 0 && !replayed && payload !== null;
-}
-
-function byId(one: Item, other: Item): number {
-  return one.id < other.id ? -1 : 1;
 }

@@ -96,8 +96,13 @@ export class Commits {
       }
       // Empty by now when the queue did not wait for it.
       for (const write of this.#underWay) {
-        if (failure !== null) write.failed(failure.error);
-        else write.stored();
+        try {
+          if (failure === null) write.stored();
+          else write.failed(failure.error);
+        } catch (error) {
+          // Out of memory, say: it is stored, and the next opening finds it. The others are to be answered all the same.
+          write.failed(error);
+        }
       }
       this.#underWay = [];
     }

@@ -30,6 +30,19 @@ afterEach(async () => {
 });
 
 describe('purge', () => {
+  test('a purge deletes what is delayed and what is pending, also more than fit into one transaction', async () => {
+    const queue = await InMemQueue.open(storage);
+    await queue.enqueueMany(
+      Array.from({ length: 1_500 }, () => bytes('late')),
+      { delayMs: LONG_MS },
+    );
+    await queue.enqueueMany(Array.from({ length: 700 }, () => bytes('x')));
+    expect(await queue.purge('pending')).toBe(2_200);
+    expect(await queue.stats()).toMatchObject({ pending: 0, delayed: 0, bytesInStorage: 0 });
+    expect(await storedIds(storage, ROWS)).toEqual([]);
+    await queue.close();
+  });
+
   test('a failed purge keeps what it did not delete, in its place', async () => {
     const failing = hooked(storage);
     const queue = await InMemQueue.open(failing.storage);

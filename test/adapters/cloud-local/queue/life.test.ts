@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { InMemQueue } from '../../../../src/adapters/cloud-local/in-mem-queue.js';
 import { MemoryStorage } from '../../../../src/adapters/cloud-local/memory-storage.js';
 import { FatalError, type QueueItemId, type Storage } from '../../../../src/contracts/index.js';
-import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, turn, until } from './support.js';
+import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, text, turn, until } from './support.js';
 
 const ROWS = 'cloudlocal_queue';
 const META = 'cloudlocal_queue_meta';
@@ -170,6 +170,62 @@ describe('bounds', () => {
     await queue.ack(item?.id as QueueItemId);
     await queue.enqueue(new Uint8Array(4));
     expect(await queue.stats()).toMatchObject({ bytesInMemory: 8, bytesInStorage: 8 });
+    await queue.close();
+  });
+
+  test('payloads beyond memoryBytesMax stay in storage and come in their turn, also after a restart', async () => {
+    const options = { memoryBytesMax: 20_000 };
+    const item = (i: number) => bytes(String(i).padStart(500, ' '));
+    const bounded = async (queue: InMemQueue, pending: number) => {
+      const stats = await queue.stats();
+      expect(stats).toMatchObject({ pending, bytesInStorage: pending * 500 });
+      expect(stats.bytesInMemory).toBeLessThanOrEqual(options.memoryBytesMax);
+      expect(stats.bytesInMemory).toBeGreaterThan(0);
+    };
+    const queue = await InMemQueue.open(storage, options);
+    await queue.enqueueMany(Array.from({ length: 300 }, (_, i) => item(i)));
+    await bounded(queue, 300);
+    await queue.close();
+    const again = await InMemQueue.open(storage, options);
+    await bounded(again, 300);
+    for (let i = 0; i < 300; i += 1) {
+      // What is enqueued meanwhile comes after what lies in storage.
+      if (i === 150) await again.enqueue(item(300));
+      const taken = await again.dequeueWithLease(LONG_MS);
+      expect(text(taken)?.trim()).toBe(String(i));
+      if (taken !== null) await again.ack(taken.id, taken.token);
+      if (i % 50 === 49) await bounded(again, (i < 150 ? 300 : 301) - i - 1);
+    }
+    expect((await takeAll(again)).map((each) => each?.trim())).toEqual(['300']);
+    await again.close();
+  });
+
+  test('a read that fails rejects the dequeue, and the next one reads again', async () => {
+    const failing = Object.create(storage, {
+      scan: {
+        value: (options: Parameters<Storage['scan']>[0]) => {
+          if (broken) throw new Error('unplugged');
+          return storage.scan(options);
+        },
+      },
+    }) as Storage;
+    let broken = false;
+    const queue = await InMemQueue.open(failing, { memoryBytesMax: 0 });
+    await queue.enqueueMany(['a', 'b'].map(bytes));
+    broken = true;
+    await expect(queue.dequeue()).rejects.toThrow('unplugged');
+    expect((await queue.stats()).pending).toBe(2);
+    broken = false;
+    expect(await takeAll(queue)).toEqual(['a', 'b']);
+    await queue.close();
+  });
+
+  test('an item that only storage holds is pending to whoever wants to settle it', async () => {
+    const queue = await InMemQueue.open(storage, { memoryBytesMax: 0 });
+    const [, id] = await queue.enqueueMany(['a', 'b'].map(bytes));
+    expect(await codeOf(queue.ack(id as QueueItemId))).toBe('ITEM_NOT_LEASED');
+    expect(await codeOf(queue.nack(id as QueueItemId))).toBe('ITEM_NOT_LEASED');
+    expect(await takeAll(queue)).toEqual(['a', 'b']);
     await queue.close();
   });
 
