@@ -20,7 +20,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -203,7 +203,14 @@ function median(values: readonly number[]): number {
 console.log(`node ${process.version}, ${ROUNDS} rounds, medians`);
 console.table(rows);
 mkdirSync('bench/results', { recursive: true });
-const run = { at: new Date().toISOString(), rounds: ROUNDS, cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length };
+const [load = 0] = loadavg();
+const run = {
+  at: new Date().toISOString(),
+  rounds: ROUNDS,
+  cpu: cpus()[0]?.model ?? 'unknown',
+  cores: cpus().length,
+  loadOver1Min: Number(load.toFixed(1)),
+};
 writeFileSync(RESULTS, `${JSON.stringify({ ...before(), [process.version]: { ...run, rows } }, null, 2)}\n`);
 
 /** What was measured before, with this and with other versions of Node. */
