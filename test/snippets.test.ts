@@ -230,7 +230,7 @@ describe('the README’s tests', () => {
   const RUN: Readonly<Record<string, { command: string; passed: RegExp }>> = {
     node: { command: 'node --test test.test.mjs', passed: /pass 1\n/ },
     jest: { command: 'node --experimental-vm-modules node_modules/jest/bin/jest.js 2>&1', passed: /Tests: +1 passed/ },
-    vitest: { command: 'node node_modules/vitest/vitest.mjs run', passed: /Tests +4 passed/ },
+    vitest: { command: 'node node_modules/vitest/vitest.mjs run', passed: /Tests +[5-9] passed/ },
   };
 
   test('are for the three runners', () => {

@@ -20,19 +20,19 @@ import {
 } from '../contracts/index.js';
 import { MemoryBlockStore, MemorySecretStore } from './memory-fakes.js';
 import { memoryObjectStore } from './memory-object-store.js';
-import { type RecordedCall, Recorder } from './recorder.js';
+import { type MethodOf, type RecordedCall, Recorder } from './recorder.js';
 
 /** What a fake has beside its contract. */
-export interface FakeControls {
+export interface FakeControls<T extends object> {
   /** The calls made so far, oldest first; the last 10,000 of them. */
   readonly calls: readonly RecordedCall[];
   /** What it can do beyond the contract's ground, for `conformance(token, { features })`. */
   readonly features: readonly string[];
   /** Lets the next `times` calls of `method` (default 1) reject with `error`; they do not take effect. */
-  failNext(method: string, error: unknown, times?: number): void;
+  failNext(method: MethodOf<T>, error: unknown, times?: number): void;
 }
 
-export type Fake<T extends object> = T & FakeControls;
+export type Fake<T extends object> = T & FakeControls<T>;
 
 /** Each is for the contracts named, and of no matter to others. */
 export interface FakeOptions {
@@ -85,7 +85,7 @@ export function fake<T extends object>(token: Capability<T>, options: FakeOption
   const { features } = making;
   const recorder = new Recorder();
   const instance = checked(token, making.make(options), { adapter: `test.fake (${token.name})`, features });
-  const controls: FakeControls = {
+  const controls: FakeControls<T> = {
     calls: recorder.calls,
     features,
     failNext: (method, error, times) => recorder.failNext(token as unknown as Capability<object>, method, error, times),

@@ -15,7 +15,7 @@ export * from './conformance.js';
 export { defineFake, type Fake, type FakeControls, type FakeOptions, fake } from './fakes.js';
 export * from './faulty-storage.js';
 export { memoryObjectStore } from './memory-object-store.js';
-export type { RecordedCall } from './recorder.js';
+export type { MethodOf, RecordedCall } from './recorder.js';
 export { CONFORMANCE_SECRETS } from './secret-store-suite.js';
 export { TestClock } from './test-clock.js';
 export { createTestHost, type TestHost, type TestHostOptions } from './test-host.js';

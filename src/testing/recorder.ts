@@ -10,6 +10,7 @@ import * as check from '../contracts/arguments.js';
 import { type Capability, facade, methodsOf } from '../contracts/capability.js';
 import { type Call, decorate } from '../contracts/decorate.js';
 import { FatalError } from '../contracts/errors.js';
+import type { Storage } from '../contracts/storage.js';
 
 /** One call, as it was made; `answer` or `error` once it has settled. */
 export interface RecordedCall extends Call {
@@ -17,6 +18,9 @@ export interface RecordedCall extends Call {
   readonly answer?: unknown;
   readonly error?: unknown;
 }
+
+/** A method of a contract, as calls name it; `commit` is that of a Storage's transactions. */
+export type MethodOf<T extends object> = (keyof T & string) | (T extends Storage ? 'commit' : never);
 
 /** Calls that are kept; the oldest are forgotten first. */
 const CALLS_MAX = 10_000;

@@ -12,7 +12,7 @@ import type { HostPorts } from '../registry/host.js';
 import type { Host, HostOptions } from '../registry/index.js';
 import type { PlannedInstance } from '../registry/plan.js';
 import { type Fake, type FakeOptions, fake } from './fakes.js';
-import { type RecordedCall, Recorder } from './recorder.js';
+import { type MethodOf, type RecordedCall, Recorder } from './recorder.js';
 import { TestClock } from './test-clock.js';
 
 export interface TestHostOptions extends HostOptions {
@@ -38,7 +38,7 @@ export interface TestHost extends Host {
    */
   failNext<T extends object>(
     capability: Capability<T>,
-    method: keyof T & string,
+    method: MethodOf<T>,
     error: unknown,
     times?: number,
     name?: string,

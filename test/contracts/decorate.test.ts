@@ -1,3 +1,4 @@
+/** That every contract stays what it is behind a decoration, test/adapters/middleware/all.test.ts shows. */
 import { describe, expect, test } from '@jest/globals';
 import {
   type Around,
@@ -10,28 +11,13 @@ import {
   Queue,
   Storage,
 } from '../../src/contracts/index.js';
-import { KNOWN_CAPABILITIES } from '../../src/contracts/known.js';
-import { CONFORMANCE_SECRETS, CONFORMANCE_VOLUMES, conformance, fake } from '../../src/testing/index.js';
-
-const { set, empty, unset, forbidden } = CONFORMANCE_SECRETS;
-const OPTIONS = {
-  secrets: { [set.name]: set.value, [empty.name]: empty.value, [forbidden.name]: forbidden.value },
-  allowlist: [set.name, empty.name, unset.name],
-  maxAttempts: 3,
-  volumes: CONFORMANCE_VOLUMES.there,
-};
+import { fake } from '../../src/testing/index.js';
 
 const PASSING: Around = {
   call: async (_, proceed) => proceed(),
   iterate: (_, proceed) => proceed(),
   answer: (_, proceed) => proceed(),
 };
-
-describe.each(KNOWN_CAPABILITIES.map((token) => [token.name, token] as const))('decorating %s', (_, token) => {
-  for (const c of conformance(token, { features: fake(token).features })) {
-    test(`keeps the contract: ${c.name}`, () => c.run(() => decorate(token.id, fake(token, OPTIONS), PASSING)));
-  }
-});
 
 describe('decorate', () => {
   /** Notes `<kind> <method>` and lets pass. */

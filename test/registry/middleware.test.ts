@@ -75,6 +75,20 @@ describe('middleware', () => {
     expect(space.log).toEqual([]);
   });
 
+  test('that is built in needs no listing, and is imported when it is needed', async () => {
+    const host = await space.host({
+      bindings: {
+        Storage: { adapter: 'local.memory', middleware: ['timeout', 'retry'] },
+        SecretStore: { adapter: 'local.env' },
+      },
+    });
+    await host.get(SecretStore);
+    const ofMiddleware = () => space.imported.filter((url) => url.includes('/adapters/middleware/'));
+    expect(ofMiddleware()).toEqual([]);
+    await (await host.get(Storage)).ping();
+    expect(ofMiddleware()).toEqual([expect.stringMatching(/\/adapters\/middleware\/index\.js$/)]);
+  });
+
   test('leaves the instance what it is, behind its contract’s checks', async () => {
     const host = await space.host({ plugins: [layers(), vault()], bindings: bound(['outer']) });
     const store = await host.get(SecretStore);

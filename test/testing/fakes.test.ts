@@ -100,7 +100,7 @@ describe('a fake', () => {
   });
 
   test('refuses a method that its contract does not have, naming those it has', () => {
-    expect(() => fake(SecretStore).failNext('set', io('x'))).toThrow(
+    expect(() => fake(SecretStore).failNext('set' as 'get', io('x'))).toThrow(
       'SecretStore@1 has no method "set"; it has get, put',
     );
   });

@@ -149,7 +149,7 @@ describe('a test host', () => {
     const t = await testHost();
     const queue = await t.get(Queue);
     t.failNext(Queue, 'dequeue', io);
-    t.failNext(Storage, 'commit' as never, io);
+    t.failNext(Storage, 'commit', io);
     await expect(queue.dequeue()).rejects.toBe(io);
     await expect(queue.enqueue(Buffer.from('x'))).rejects.toBe(io);
     expect(await queue.dequeue()).toBeNull();

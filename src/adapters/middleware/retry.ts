@@ -14,7 +14,7 @@ import { type Call, decorate } from '../../contracts/decorate.js';
 import { isCoreError, type RecoverableError, type RetryHint } from '../../contracts/errors.js';
 import type { MiddlewareContext } from '../../contracts/plugin.js';
 import type { EnqueueOptions } from '../../contracts/queue.js';
-import { signalOf } from './signals.js';
+import { checkMethods, signalOf } from './methods.js';
 
 export interface RetryConfig {
   /** How often a call is made in all, the first time included. */
@@ -81,6 +81,7 @@ const DOUBLINGS_MAX = 31;
 
 export function retry<T extends object>(inner: T, context: MiddlewareContext<RetryConfig>): T {
   const { capability, config } = context;
+  checkMethods(context, config.methods);
   const policy = REPEATABLE[capability] ?? {};
   const may = ({ method, args }: Call, { kind }: RecoverableError): boolean => {
     if (USING_UP.has(`${capability} ${method}`)) return false;

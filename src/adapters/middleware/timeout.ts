@@ -11,7 +11,7 @@ import { type Call, decorate } from '../../contracts/decorate.js';
 import { RecoverableError } from '../../contracts/errors.js';
 import type { MiddlewareContext } from '../../contracts/plugin.js';
 import type { Queue, QueueItem, ReceiveOptions } from '../../contracts/queue.js';
-import { withSignal } from './signals.js';
+import { checkMethods, withSignal } from './methods.js';
 
 export interface TimeoutConfig {
   readonly timeoutMs: number;
@@ -21,6 +21,7 @@ export interface TimeoutConfig {
 
 export function timeout<T extends object>(inner: T, context: MiddlewareContext<TimeoutConfig>): T {
   const { capability, config, clock, adapter, logger } = context;
+  checkMethods(context, Object.keys(config.methods));
   const limitOf = ({ method, args }: Call): number => {
     const ms = config.methods[method] ?? config.timeoutMs;
     const isReceive = capability === 'Queue@1' && method === 'receive' && ms > 0;

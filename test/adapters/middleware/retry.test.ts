@@ -106,10 +106,24 @@ describe('retry', () => {
     await t.stop();
   });
 
+  test.each([
+    ['retry', { methods: ['enqueu'] }],
+    ['timeout', { methods: { enqueu: 1 } }],
+  ])('%s tells of a method that the contract does not have', async (use, config) => {
+    const t = await hostWith('Queue', [{ use, config }]);
+    await expect(t.get(Queue)).rejects.toMatchObject({
+      kind: 'ConfigInvalid',
+      message: expect.stringContaining(
+        `middleware ${use} of Queue#default: config.methods: Queue has no method "enqueu". Did you mean "enqueue"?`,
+      ),
+    });
+    await t.stop();
+  });
+
   test('never repeats what uses something up: a stream that was read, a transaction', async () => {
     const t = await hostWith('Storage', layer({ methods: ['commit'] }));
     const storage = await t.get(Storage);
-    t.failNext(Storage, 'commit' as never, transient({ kind: 'after', delayMs: 1 }, 'Throttled'));
+    t.failNext(Storage, 'commit', transient({ kind: 'after', delayMs: 1 }, 'Throttled'));
     await expect(storage.begin().commit()).rejects.toMatchObject({ code: 'IO_ERROR' });
     await t.stop();
 

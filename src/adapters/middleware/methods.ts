@@ -1,5 +1,24 @@
-/** Where the contracts of this package have their signals. */
+/** What a middleware's configuration may say of single methods, and where the contracts have their signals. */
+import { suggest } from '../../contracts/arguments.js';
+import { methodsOf } from '../../contracts/capability.js';
 import type { Call } from '../../contracts/decorate.js';
+import { FatalError } from '../../contracts/errors.js';
+import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
+import type { MiddlewareContext } from '../../contracts/plugin.js';
+
+/**
+ * Looks for slips in `config.methods`. The methods of a contract that a plugin brought are not known here.
+ * @throws FatalError ConfigInvalid, code `CONFIG_INVALID`, naming the method, and those that there are
+ */
+export function checkMethods({ id, capability, name }: MiddlewareContext<unknown>, methods: readonly string[]): void {
+  const token = KNOWN_CAPABILITIES.find((known) => known.id === capability);
+  if (token === undefined) return;
+  const known = [...methodsOf(token).keys(), ...(capability === 'Storage@1' ? ['commit'] : [])];
+  const stranger = methods.find((method) => !known.includes(method));
+  if (stranger === undefined) return;
+  const message = `middleware ${id} of ${token.name}#${name}: config.methods: ${token.name} has no method "${stranger}".${suggest(stranger, known)}`;
+  throw new FatalError('ConfigInvalid', message, { context: { capability, method: stranger } });
+}
 
 /** The place of the options that have a `signal`, by method; no two contracts have a method of one name in two places. */
 const OPTIONS_AT: ReadonlyMap<string, number> = new Map([
