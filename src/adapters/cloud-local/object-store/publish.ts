@@ -3,8 +3,8 @@
  *
  * ```
  * draft in tmp/ ──write──sync──┐
- *                              ├─ rename sidecar ─ rename blob ─ sync the folder, and its parents once
- * sidecar's draft ─write─sync──┘                   (commit point)
+ * sidecar's draft ─write─sync──┼─ rename sidecar ─ rename blob ─ sync the folder
+ * folder made ──sync parents───┘                   (commit point)
  * ```
  * Before the commit point nothing is visible, and what fails or crashes leaves at most a draft or a sidecar without a
  * blob, which nobody reads. After it the object is there: should the folder's sync fail, the put fails but the blob
@@ -280,12 +280,14 @@ export class Publisher {
     const sidecar = yield* this.draft();
     try {
       yield sidecar.write(sidecarBytes);
+      yield* this.#makeShard(id);
       if (this.#durability === 'none') {
         yield sidecar.finish(false);
         if (blob !== null) yield blob.finish(false);
       } else {
-        // Both at once: two syncs under way share one commit of the file system's journal.
-        yield allSettled([sidecar.finish(this.#durability === 'full'), blob?.finish(true)]);
+        // All at once: syncs under way together share one commit of the file system's journal.
+        const isFull = this.#durability === 'full';
+        yield allSettled([sidecar.finish(isFull), blob?.finish(true), isFull ? this.#syncShardName(id) : undefined]);
       }
       signal?.throwIfAborted();
       yield* this.#move(sidecar.path, this.#layout.sidecar(id), id);
@@ -301,10 +303,7 @@ export class Publisher {
     const shard = shardOf(id);
     for (let again = true; ; again = false) {
       try {
-        if (this.#shards[shard] === 0) {
-          yield* this.#disk.makeFolder(this.#layout.shard(id));
-          this.#shards[shard] = MADE;
-        }
+        yield* this.#makeShard(id);
         yield this.#disk.rename(from, to);
         return;
       } catch (error) {
@@ -315,21 +314,35 @@ export class Publisher {
     }
   }
 
+  *#makeShard(id: ContentId): Steps<void> {
+    const shard = shardOf(id);
+    if (this.#shards[shard] !== 0) return;
+    yield* this.#disk.makeFolder(this.#layout.shard(id));
+    this.#shards[shard] = MADE;
+  }
+
   /** Makes a shard's names survive, and the shard's own: another process may have made it a moment ago. */
   #syncNames(id: ContentId): Eventual<void> {
     return this.#durability === 'full' ? this.#syncFolders(id) : undefined;
   }
 
   async #syncFolders(id: ContentId): Promise<void> {
+    await allSettled([this.#folderSyncs.run(this.#layout.shard(id)), this.#syncShardName(id)]);
+  }
+
+  /** Makes the shard's own name survive, and that of the folder it is in, unless it is known that they do. */
+  #syncShardName(id: ContentId): Promise<void> | undefined {
     const shard = shardOf(id);
     const [outerState, shardState] = [this.#outers[shard >> 8] ?? 0, this.#shards[shard] ?? 0];
-    const folders = [this.#layout.shard(id)];
+    const folders: string[] = [];
     if (shardState !== SYNCED) folders.push(this.#layout.outer(id));
     if (outerState !== SYNCED) folders.push(this.#layout.root);
-    await allSettled(folders.map((path) => this.#folderSyncs.run(path)));
-    // Unless somebody took the folders away meanwhile, and another put made them again.
-    if (this.#shards[shard] === shardState) this.#shards[shard] = SYNCED;
-    if (this.#outers[shard >> 8] === outerState) this.#outers[shard >> 8] = SYNCED;
+    if (folders.length === 0) return undefined;
+    return allSettled(folders.map((path) => this.#folderSyncs.run(path))).then(() => {
+      // Unless somebody took the folders away meanwhile, and another put made them again.
+      if (this.#shards[shard] === shardState) this.#shards[shard] = SYNCED;
+      if (this.#outers[shard >> 8] === outerState) this.#outers[shard >> 8] = SYNCED;
+    });
   }
 
   #remember(id: ContentId, { ctimeMs }: Stats): void {
