@@ -3,6 +3,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { EventEmitter, once } from 'node:events';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { NvmlEnumerator, type NvmlEnumeratorOptions } from '../../../src/adapters/gpu-nvml/enumerator.js';
@@ -291,6 +292,70 @@ withLibrary(`a driver that hangs${why}`, () => {
     started[0]?.kill('SIGKILL');
     await gone;
     expect((await healthy.enumerate()).gpus).toHaveLength(2);
+  });
+
+  /** Runs a script that has an enumerator `hung`, and prints the pid of its child; answers that and what it printed. */
+  async function withHung(kill: string, then: string): Promise<{ pid: number; told: string; status: number | null }> {
+    const [module, short] = await Promise.all(
+      ['enumerator', 'short-child'].map((name) => bundle(`src/adapters/gpu-nvml/${name}.ts`)),
+    );
+    const script = `import { spawn } from 'node:child_process';
+      import { NvmlEnumerator } from ${JSON.stringify(module)};
+      import { ShortChildren } from ${JSON.stringify(short)};
+      const children = new ShortChildren((...args) => {
+        const child = spawn(...args);
+        ${kill}
+        process.stdout.write(child.pid + ' ');
+        return child;
+      });
+      const options = { libraryPath: ${JSON.stringify(fakeLibrary('HANGS'))}, timeoutMs: 1_000 };
+      const hung = new NvmlEnumerator(options, { child: ${JSON.stringify(child)}, children });
+      ${then}`;
+    const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    expect(stderr).toBe('');
+    const [pid = '', ...told] = stdout.split(' ');
+    return { pid: Number(pid), told: told.join(' '), status };
+  }
+
+  test('a process ends by itself though a child of it cannot be ended', async () => {
+    const { pid, told, status } = await withHung(
+      'child.kill = () => true;',
+      `process.stdout.write((await hung.enumerate()).source);`,
+    );
+    expect({ told, status }).toEqual({ told: 'unknown', status: 0 });
+    process.kill(pid, 'SIGKILL'); // it is there still, until now
+  });
+
+  test('a process that exits takes the child with it', async () => {
+    const { pid, status } = await withHung('', `void hung.enumerate(); setTimeout(() => process.exit(3), 300);`);
+    expect(status).toBe(3);
+    // Gone, or left to be reaped by whoever is the first process here.
+    const isGone = () => {
+      try {
+        return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+      } catch {
+        return true;
+      }
+    };
+    // Its alarm would end it after two seconds.
+    for (let waits = 0; !isGone() && waits < 40; waits++) await sleep(10);
+    expect(isGone()).toBe(true);
+  });
+
+  test('all instances of a process wait for one another, unless told otherwise', async () => {
+    const order: string[] = [];
+    const ask = async (name: string, options: NvmlEnumeratorOptions) => {
+      await new NvmlEnumerator(options, { child, root }).enumerate();
+      order.push(name);
+    };
+    await Promise.all([
+      ask('hung', { libraryPath: fakeLibrary('HANGS'), timeoutMs: 500 }),
+      ask('healthy', { libraryPath: fakeLibrary(), timeoutMs: 20_000 }),
+    ]);
+    expect(order).toEqual(['hung', 'healthy']);
   });
 
   test('the kernel ends a child whose parent has died', () => {
