@@ -129,9 +129,13 @@ const COLUMNS = 'queue, id, state, seq, due, wall, key, bytes, payload';
 const INSERT_ONE = `INSERT INTO item (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_PACKED = `INSERT INTO item (${COLUMNS}) SELECT ?3, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
   value ->> 4, value ->> 5, value ->> 7, substr(?2, value ->> 6, value ->> 7) FROM json_each(?1)`;
-const UPDATE = `UPDATE item SET state = j.value ->> 1, seq = j.value ->> 2, due = j.value ->> 3, wall = j.value ->> 4,
-  token = j.value ->> 5, attempts = j.value ->> 6, opener = CASE WHEN j.value ->> 1 = ${IN_FLIGHT} THEN ?3 END
-  FROM json_each(?1) AS j WHERE item.queue = ?2 AND item.id = j.value ->> 0`;
+/** Materialised, so that each change looks its item up: else every item of the queue would be held against each change. */
+const UPDATE = `WITH j AS MATERIALIZED (
+    SELECT value ->> 0 AS id, value ->> 1 AS state, value ->> 2 AS seq, value ->> 3 AS due, value ->> 4 AS wall,
+      value ->> 5 AS token, value ->> 6 AS attempts FROM json_each(?1))
+  UPDATE item SET state = j.state, seq = j.seq, due = j.due, wall = j.wall, token = j.token, attempts = j.attempts,
+    opener = CASE WHEN j.state = ${IN_FLIGHT} THEN ?3 END
+  FROM j WHERE item.queue = ?2 AND item.id = j.id`;
 
 export class Table {
   readonly #connection: SqlConnection;

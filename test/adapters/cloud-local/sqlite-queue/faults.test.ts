@@ -1,0 +1,174 @@
+/** What may go wrong round a SqliteQueue: files, options, clocks, bounds, and closing in the middle. */
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { describe, expect, test } from '@jest/globals';
+import { SqliteQueue } from '../../../../src/adapters/cloud-local/sqlite-queue.js';
+import { SqliteStorage } from '../../../../src/adapters/cloud-local/sqlite-storage.js';
+import { type Clock, systemClock } from '../../../../src/contracts/index.js';
+import { child, file, open, sql } from './support.js';
+
+const LONG_MS = 60_000;
+const bytes = (text: string) => new Uint8Array(Buffer.from(text));
+
+describe('the file', () => {
+  test("a Storage's database is refused and left as it is, and a queue's is no Storage", async () => {
+    await (await SqliteStorage.open(file())).close();
+    const refusal = {
+      kind: 'ConfigInvalid',
+      code: 'STORAGE_FORMAT',
+      message: expect.stringContaining('another program'),
+    };
+    await expect(SqliteQueue.open(file())).rejects.toMatchObject(refusal);
+    await (await SqliteQueue.open(file('queue.db'))).close();
+    await expect(SqliteStorage.open(file('queue.db'))).rejects.toMatchObject(refusal);
+    await (await SqliteStorage.open(file())).close();
+  });
+
+  test('that is no database is refused, and nothing is left open', async () => {
+    writeFileSync(file(), 'not a database, but long enough to be looked at as one'.repeat(10));
+    await expect(SqliteQueue.open(file())).rejects.toMatchObject({ code: 'STORAGE_FORMAT' });
+    rmSync(file());
+    await (await SqliteQueue.open(file())).close();
+  });
+
+  test('deleted while it is open: calls are told, and none is called done', async () => {
+    const queue = await SqliteQueue.open(file());
+    await queue.enqueue(bytes('before'));
+    rmSync(file());
+    const replaced = { kind: 'Internal', code: 'STORAGE_REPLACED' };
+    await expect(queue.enqueue(bytes('after'))).rejects.toMatchObject(replaced);
+    await expect(queue.dequeue()).rejects.toMatchObject(replaced);
+    await expect(queue.close()).rejects.toMatchObject(replaced);
+  });
+
+  test('held by another process for longer than busyTimeoutMs is STORAGE_BUSY, for every call that waited, and mends', async () => {
+    const queue = await open({ busyTimeoutMs: 50 });
+    await queue.enqueue(bytes('a'));
+    const holder = await child(
+      `const { default: sqlite3 } = await import(${JSON.stringify(import.meta.resolve?.('sqlite3') ?? 'sqlite3')});
+       const db = new sqlite3.Database(${JSON.stringify(file())});
+       db.exec('BEGIN IMMEDIATE', () => console.log('held'));
+       await line();
+       db.exec('ROLLBACK', () => db.close(() => process.exit()));`,
+    );
+    expect(await holder.line()).toBe('held');
+    const busy = { kind: 'Transient', code: 'STORAGE_BUSY' };
+    const outcomes = await Promise.allSettled([queue.enqueue(bytes('b')), queue.dequeue(), queue.stats()]);
+    expect(outcomes).toEqual(Array(3).fill({ status: 'rejected', reason: expect.objectContaining(busy) }));
+    holder.say('go');
+    await holder.ended;
+    expect((await queue.stats()).pending).toBe(1);
+  });
+});
+
+describe('options', () => {
+  test.each([
+    [{ engine: 'mysql' }, 'options.engine must be "sqlite3" or "node", found "mysql"'],
+    [{ durability: 'ful' }, 'options.durability must be'],
+    [{ name: 'a b' }, 'options.name must be'],
+    [{ maxAttempts: 0 }, 'options.maxAttempts must be an integer of at least 1'],
+    [{ payloadBytesMax: 2 ** 31 }, 'options.payloadBytesMax must be'],
+    [{ leaseMs: 5 }, 'unknown option "leaseMs"'],
+  ])('%j are refused, and nothing is made', async (options, message) => {
+    await expect(SqliteQueue.open(file(), options as never)).rejects.toMatchObject({
+      kind: 'SchemaViolation',
+      code: 'ARGUMENT_INVALID',
+      message: expect.stringContaining(message),
+    });
+    expect(existsSync(file())).toBe(false);
+  });
+
+  test('maxPendingBytes bounds the backlog, in flight included, over all openings; refusing one call costs the others nothing', async () => {
+    const [one, other] = [await open({ maxPendingBytes: 10 }), await open({ maxPendingBytes: 10 })];
+    const sent = await Promise.allSettled([
+      one.enqueue(new Uint8Array(6)),
+      one.enqueue(new Uint8Array(6)),
+      one.enqueue(new Uint8Array(4)),
+    ]);
+    expect(sent.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    await expect(other.enqueue(new Uint8Array(1))).rejects.toMatchObject({ kind: 'Throttled', code: 'BACKLOG_FULL' });
+    await expect(other.enqueueMany([new Uint8Array(9), new Uint8Array(9)])).rejects.toMatchObject({
+      code: 'PAYLOAD_TOO_LARGE',
+    });
+    const item = await other.dequeue();
+    await expect(one.enqueue(new Uint8Array(1))).rejects.toMatchObject({ code: 'BACKLOG_FULL' });
+    await other.ack(item?.id as never);
+    await one.enqueue(new Uint8Array(1));
+  });
+
+  test('keyRetentionMs keeps a key taken after its item was acked, and no longer', async () => {
+    let wallMs = 1_000_000;
+    const clock: Clock = { ...systemClock, wallMs: () => wallMs };
+    const queue = await open({ keyRetentionMs: 5_000, clock });
+    const id = await queue.enqueue(bytes('a'), { key: 'k' });
+    await queue.dequeue();
+    await queue.ack(id);
+    expect(await queue.enqueue(bytes('a'), { key: 'k' })).toBe(id);
+    await expect(queue.enqueue(bytes('b'), { key: 'k' })).rejects.toMatchObject({ code: 'KEY_REUSED' });
+    expect((await queue.stats()).pending).toBe(0);
+    wallMs += 5_001;
+    expect(await queue.enqueue(bytes('b'), { key: 'k' })).not.toBe(id);
+    for (let n = 0; n < 3; n++) await queue.enqueue(bytes('c'));
+    expect(await sql('SELECT key FROM key')).toEqual([{ key: 'k' }]);
+  });
+});
+
+describe('the clock', () => {
+  test('set back an hour changes no order and no lease, and ids go on rising', async () => {
+    let stepMs = 0;
+    const clock: Clock = { ...systemClock, wallMs: () => Date.now() + stepMs };
+    const queue = await open({ clock });
+    const ids = [await queue.enqueue(bytes('a'))];
+    const item = await queue.dequeueWithLease(LONG_MS);
+    stepMs = -3_600_000;
+    ids.push(...(await queue.enqueueMany(['b', 'c'].map(bytes))), await queue.enqueue(bytes('d')));
+    expect([...ids].sort()).toEqual(ids);
+    await queue.ack(item?.id as never, item?.token);
+    stepMs = 3_600_000;
+    ids.push(await queue.enqueue(bytes('e')));
+    const taken = await queue.dequeueMany(10, LONG_MS);
+    expect(taken.map(({ id }) => id)).toEqual(ids.slice(1));
+    expect((await queue.stats()).expiredTotal).toBe(0);
+  });
+});
+
+describe('under load', () => {
+  test('20,000 enqueues at once are stored once each, in order; large payloads between small ones are kept whole', async () => {
+    const queue = await open({ durability: 'off' });
+    const sizes = [0, 1, 65_536, 65_537, 5_000_000];
+    const large = await Promise.all(sizes.map((size, i) => queue.enqueue(new Uint8Array(size).fill(i + 1))));
+    const ids = await Promise.all(Array.from({ length: 20_000 }, (_, i) => queue.enqueue(bytes(`${i}`))));
+    const taken = [];
+    for (
+      let page = await queue.dequeueMany(10_000, LONG_MS);
+      page.length > 0;
+      page = await queue.dequeueMany(10_000, LONG_MS)
+    )
+      taken.push(...page);
+    expect(taken.map(({ id }) => id)).toEqual([...large, ...ids]);
+    for (const [i, size] of sizes.entries()) {
+      const payload = taken[i]?.payload as Uint8Array;
+      expect(Buffer.compare(payload, new Uint8Array(size).fill(i + 1))).toBe(0);
+    }
+    expect(Buffer.from(taken.at(-1)?.payload as Uint8Array).toString()).toBe('19999');
+  });
+
+  test('close in the middle of everything settles every call, and what was answered is there afterwards', async () => {
+    const queue = await SqliteQueue.open(file());
+    await queue.enqueueMany(Array.from({ length: 50 }, (_, i) => bytes(`${i}`)));
+    const items = await queue.dequeueMany(20, LONG_MS);
+    const calls = [
+      ...Array.from({ length: 50 }, () => queue.enqueue(bytes('x'))),
+      ...items.map(({ id, token }, i) => (i % 2 === 0 ? queue.ack(id, token) : queue.nack(id, token))),
+      queue.receive({ leaseMs: LONG_MS, max: 5, waitMs: LONG_MS }),
+      queue.purge('dead'),
+      queue.stats(),
+    ];
+    const closing = queue.close();
+    const outcomes = await Promise.allSettled(calls);
+    await closing;
+    const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
+    expect(failed.map(({ reason }) => reason.code).filter((code) => code !== 'CLOSED')).toEqual([]);
+    const again = await open();
+    expect((await again.stats()).pending).toBe(90);
+  });
+});
