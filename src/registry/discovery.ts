@@ -144,7 +144,7 @@ class Search {
 
   #addFound(folder: string, source: PluginSource): void {
     // What is listed, is not found a second time.
-    if (this.#folders.has(realpathSync(folder))) return;
+    if (this.#folders.has(realpathSync.native(folder))) return;
     this.#read({ use: folder, source, place: null, optional: false, enabled: true, replace: false, folder });
   }
 
@@ -160,7 +160,7 @@ class Search {
   #read(found: Omit<Candidate, 'reading' | 'state' | 'reason'> & { folder: string }): void {
     const isBuiltIn = [...this.#builtIn.values()].some(({ folder }) => folder === found.folder);
     const reading = readManifest(found.folder, { env: this.#config.env, isBuiltIn });
-    this.#folders.add(realpathSync(found.folder));
+    this.#folders.add(realpathSync.native(found.folder));
     const state = found.enabled ? reading.state : 'disabled';
     this.#candidates.push({ ...found, reading, state, reason: reading.reason ?? null });
   }
@@ -347,7 +347,7 @@ export function packageFolder(name: string, from: string): string | null {
   if (!isPackageName(name)) return null;
   const paths = createRequire(join(from, 'plugins.json')).resolve.paths(name) ?? [];
   const found = paths.map((path) => join(path, name)).find((path) => existsSync(join(path, 'package.json')));
-  return found === undefined ? null : realpathSync(found);
+  return found === undefined ? null : realpathSync.native(found);
 }
 
 /** Folders in `./plugins` that have a manifest. */
@@ -389,7 +389,7 @@ function jsonOf(file: string): Record<string, unknown> {
 function builtInPlugins(): ReadonlyMap<string, Plugin> {
   const plugins = new Map<string, Plugin>();
   for (const name of readdirSync(ADAPTERS_FOLDER)) {
-    const folder = join(realpathSync(ADAPTERS_FOLDER), name);
+    const folder = join(realpathSync.native(ADAPTERS_FOLDER), name);
     const file = join(folder, 'plugin.json');
     if (!existsSync(file)) continue;
     const given = JSON.parse(readFileSync(file, 'utf8')) as PluginManifest;

@@ -104,7 +104,7 @@ export function readManifest(folder: string, { env, isBuiltIn = false }: Manifes
   const manifest = parsed as PluginManifest;
   const slips = meaningless(manifest, at);
   const main = resolve(folder, manifest.main);
-  const [base, real] = existsSync(main) ? [realpathSync(folder), realpathSync(main)] : [folder, main];
+  const [base, real] = existsSync(main) ? [realpathSync.native(folder), realpathSync.native(main)] : [folder, main];
   const outside = !isInside(main, folder) || !isInside(real, base);
   if (outside) slips.push({ place: at(['main']), message: `main "${manifest.main}" lies outside the plugin's folder` });
   else if (!isBuiltIn && !existsSync(main)) {
