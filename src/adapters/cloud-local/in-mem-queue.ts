@@ -40,6 +40,7 @@ import {
   requireRoom,
 } from './queue/options.js';
 import { replay } from './queue/replay.js';
+import { Room } from './queue/room.js';
 import { QueueStore } from './queue/store.js';
 
 export type { InMemQueueOptions } from './queue/options.js';
@@ -59,6 +60,8 @@ export class InMemQueue implements Queue {
   readonly #backlog: Backlog;
   readonly #keys: Keys;
   readonly #dead: DeadLetters;
+  /** Where enqueues wait for a full backlog; none: they are refused. */
+  readonly #room: Room | null;
   /** Payload bytes of items that are being stored. */
   #arrivingBytes = 0;
   #newId: () => QueueItemId;
@@ -74,7 +77,10 @@ export class InMemQueue implements Queue {
     this.#newId = idsAfter(null, settings.clock);
     this.#keys = new Keys(settings.keyRetentionMs, () => this.#newId(), settings.clock);
     this.#dead = new DeadLetters(store);
-    this.#backlog = new Backlog(store, this.#dead, settings.clock, settings.memoryBytesMax);
+    this.#backlog = new Backlog(store, this.#dead, settings.clock, settings.memoryBytesMax, () => this.#room?.freed());
+    const { maxPendingBytes, whenFull } = settings;
+    const fits = (bytes: number) => this.#backlog.bytes + this.#arrivingBytes + bytes <= maxPendingBytes;
+    this.#room = whenFull === 'wait' ? new Room(fits) : null;
   }
 
   /**
@@ -96,23 +102,32 @@ export class InMemQueue implements Queue {
   }
 
   // The door looks at `signal` before the call; a commit under way cannot be taken back.
-  async enqueue(payload: Uint8Array, { key, delayMs = 0 }: EnqueueOptions = NO_OPTIONS): Promise<QueueItemId> {
+  async enqueue(payload: Uint8Array, { key, delayMs = 0, signal }: EnqueueOptions = NO_OPTIONS): Promise<QueueItemId> {
     requireFits(payload, this.#settings.payloadBytesMax);
-    if (key !== undefined) return this.#keys.once(key, payload, (item) => this.#append([item], delayMs));
-    const id = this.#newId();
-    if (delayMs > 0) await this.#append([new Item(id, payload)], delayMs);
-    else await this.#appendOne(id, payload);
-    return id;
+    // One that stands for an item already needs no room.
+    if (this.#room !== null && !(key !== undefined && this.#keys.has(key))) {
+      return this.#inRoom(payload.length, signal, () => this.#enqueue(payload, key, delayMs));
+    }
+    return this.#enqueue(payload, key, delayMs);
   }
 
   async enqueueMany(
     payloads: readonly Uint8Array[],
-    { delayMs = 0 }: EnqueueOptions = NO_OPTIONS,
+    { delayMs = 0, signal }: EnqueueOptions = NO_OPTIONS,
   ): Promise<QueueItemId[]> {
-    for (const payload of payloads) requireFits(payload, this.#settings.payloadBytesMax);
-    const items = payloads.map((payload) => new Item(this.#newId(), payload));
-    await this.#append(items, delayMs);
-    return items.map((item) => item.id);
+    let bytes = 0;
+    for (const payload of payloads) {
+      requireFits(payload, this.#settings.payloadBytesMax);
+      bytes += payload.length;
+    }
+    const enqueue = async () => {
+      const items = payloads.map((payload) => new Item(this.#newId(), payload));
+      await this.#append(items, delayMs);
+      return items.map((item) => item.id);
+    };
+    // More than the backlog could ever hold is refused: it would wait for ever.
+    if (this.#room === null || bytes > this.#settings.maxPendingBytes) return enqueue();
+    return this.#inRoom(bytes, signal, enqueue);
   }
 
   async dequeue(): Promise<QueueItem | null> {
@@ -228,6 +243,7 @@ export class InMemQueue implements Queue {
   async close(): Promise<void> {
     this.#backlog.deadlines.stop();
     this.#backlog.waiters.close();
+    this.#room?.close();
     await this.#store.close(this.#settings.closeTimeoutMs);
     this.#backlog.clear();
   }
@@ -249,6 +265,23 @@ export class InMemQueue implements Queue {
     this.#backlog.replayedThrough = last;
   }
 
+  async #enqueue(payload: Uint8Array, key: string | undefined, delayMs: number): Promise<QueueItemId> {
+    if (key !== undefined) return this.#keys.once(key, payload, (item) => this.#append([item], delayMs));
+    const id = this.#newId();
+    if (delayMs > 0) await this.#append([new Item(id, payload)], delayMs);
+    else await this.#appendOne(id, payload);
+    return id;
+  }
+
+  /** Waits for room, then enqueues; ids are drawn only then, as they order the line. */
+  async #inRoom<T>(bytes: number, signal: AbortSignal | undefined, enqueue: () => Promise<T>): Promise<T> {
+    const taken = await (this.#room as Room).take(bytes, signal);
+    // The call counts its bytes before it returns.
+    const enqueued = enqueue();
+    taken();
+    return enqueued;
+  }
+
   /** Stores a new item of which nothing more is to be known. To be called in the turn in which its id was made. */
   #appendOne(id: QueueItemId, payload: Uint8Array): Promise<void> {
     const { length } = payload;
@@ -265,6 +298,7 @@ export class InMemQueue implements Queue {
       const failed = (error: unknown) => {
         this.#arrivingBytes -= length;
         this.#backlog.passOver(id);
+        this.#room?.freed();
         reject(error);
       };
       this.#store.appendOne(id, payload, this.#keys.takeOutdated(), stored, failed);
@@ -293,6 +327,7 @@ export class InMemQueue implements Queue {
       const failed = (error: unknown) => {
         this.#arrivingBytes -= bytes;
         for (const { id } of items) this.#backlog.passOver(id);
+        this.#room?.freed();
         reject(error);
       };
       this.#store.append(items, this.#keys.takeOutdated(), stored, failed);

@@ -30,7 +30,17 @@ export class Backlog {
   /** Lines that are being purged. */
   readonly #doomed = new Set<Line>();
 
-  constructor(store: QueueStore, dead: DeadLetters, clock: Clock, memoryBytesMax: number) {
+  readonly #onGone: () => void;
+
+  /** @param onGone called whenever an item is settled for good */
+  constructor(
+    store: QueueStore,
+    dead: DeadLetters,
+    clock: Clock,
+    memoryBytesMax: number,
+    onGone: () => void = () => {},
+  ) {
+    this.#onGone = onGone;
     const memory = new Memory(memoryBytesMax);
     this.#store = store;
     this.#clock = clock;
@@ -152,6 +162,7 @@ export class Backlog {
     this.items.move(item, 'gone');
     this.#line.gone(item.id);
     for (const line of this.#doomed) line.gone(item.id);
+    this.#onGone();
   }
 
   /** Refuses to settle what nobody has taken; an id that is not in line passes. */

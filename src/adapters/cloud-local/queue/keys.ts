@@ -56,7 +56,7 @@ export class Keys {
   async once(key: string, payload: Uint8Array, store: (item: Item) => Promise<void>): Promise<QueueItemId> {
     const digest = createHash('sha256').update(payload).digest('hex');
     const known = this.#records.get(key);
-    if (known !== undefined && (known.untilMs === 0 || known.untilMs > this.#clock.wallMs())) {
+    if (known !== undefined && this.has(key)) {
       if (known.digest !== digest) throw reused(known);
       await known.storing;
       return known.id;
@@ -77,6 +77,12 @@ export class Keys {
       record.storing = null;
     }
     return item.id;
+  }
+
+  /** Whether a key stands for an item, or did until a moment ago. */
+  has(key: string): boolean {
+    const known = this.#records.get(key);
+    return known !== undefined && (known.untilMs === 0 || known.untilMs > this.#clock.wallMs());
   }
 
   /** Takes a key as storage tells of it; retained ones are to come in the order of their ends. */

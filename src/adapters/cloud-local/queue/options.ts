@@ -14,8 +14,13 @@ export interface InMemQueueOptions {
    * alone, and are read back in order, ahead of their turn. Default 256 MiB.
    */
   readonly memoryBytesMax?: number;
-  /** Payload bytes of the whole backlog; `enqueue` beyond it rejects `Throttled`. Default none: the disk is the bound. */
+  /** Payload bytes of the whole backlog. Default none: the disk is the bound. */
   readonly maxPendingBytes?: number;
+  /**
+   * What an `enqueue` beyond `maxPendingBytes` does: rejects `Throttled`, code `BACKLOG_FULL`, or waits in turn until
+   * enough has been worked off, its `signal` aborts, or the queue closes. Default `reject`.
+   */
+  readonly whenFull?: 'reject' | 'wait';
   /** Hand-overs after which an item becomes a dead letter instead of being handed over again. Default none. */
   readonly maxAttempts?: number;
   /** How long a key stays taken after its item was acked, ms. Default 0. */
@@ -35,6 +40,7 @@ const KNOWN = [
   'payloadBytesMax',
   'memoryBytesMax',
   'maxPendingBytes',
+  'whenFull',
   'maxAttempts',
   'keyRetentionMs',
   'closeTimeoutMs',
@@ -53,8 +59,12 @@ export function checkOptions(given: InMemQueueOptions): InMemQueueSettings {
   if (name !== undefined && (typeof name !== 'string' || !NAME.test(name))) {
     throw check.invalid('options.name', '1 to 64 of A–Z a–z 0–9 _ -', name);
   }
+  const { whenFull = 'reject' } = options;
+  if (whenFull !== 'reject' && whenFull !== 'wait') {
+    throw check.invalid('options.whenFull', '"reject" or "wait"', whenFull);
+  }
   const bounded = (
-    option: Exclude<keyof typeof options, 'clock'>,
+    option: Exclude<keyof typeof options, 'clock' | 'whenFull'>,
     missing: number,
     min: number,
     max?: number,
@@ -67,6 +77,7 @@ export function checkOptions(given: InMemQueueOptions): InMemQueueSettings {
     payloadBytesMax: Math.min(bounded('payloadBytesMax', 64 * 2 ** 20, 1, PAYLOAD_BYTES_MAX), maxPendingBytes),
     memoryBytesMax: bounded('memoryBytesMax', 256 * 2 ** 20, 0),
     maxPendingBytes,
+    whenFull,
     maxAttempts: bounded('maxAttempts', Number.POSITIVE_INFINITY, 1),
     keyRetentionMs: bounded('keyRetentionMs', 0, 0, WAIT_MS_MAX),
     closeTimeoutMs: bounded('closeTimeoutMs', 4_000, 1, WAIT_MS_MAX),

@@ -90,6 +90,7 @@ describe('who owns a queue', () => {
     expect(await code({ name: '' })).toBe('ARGUMENT_INVALID');
     expect(await code({ maxAttempts: 0 })).toBe('ARGUMENT_INVALID');
     expect(await code({ payloadBytesMax: 2 ** 31 })).toBe('ARGUMENT_INVALID');
+    expect(await code({ whenFull: 'grow' })).toBe('ARGUMENT_INVALID');
     await expect(InMemQueue.open(storage, { nmae: 'x' } as object)).rejects.toThrow(
       /unknown option "nmae" in options. Known: /,
     );
@@ -171,6 +172,38 @@ describe('bounds', () => {
     await queue.enqueue(new Uint8Array(4));
     expect(await queue.stats()).toMatchObject({ bytesInMemory: 8, bytesInStorage: 8 });
     await queue.close();
+  });
+
+  test('whenFull "wait": an enqueue waits in turn until there is room, its signal aborts, or the queue closes', async () => {
+    const queue = await InMemQueue.open(storage, { maxPendingBytes: 10, whenFull: 'wait' });
+    const [first, second] = await queue.enqueueMany(['aaaa', 'bbbb'].map(bytes));
+    const done: string[] = [];
+    const stop = new AbortController();
+    const large = queue.enqueue(bytes('cccc'), { key: 'c' }).then(() => done.push('large'));
+    const gaveUp = queue.enqueue(bytes('dddd'), { signal: stop.signal }).catch(({ message }) => done.push(message));
+    // It would fit, but came later.
+    const small = queue.enqueue(bytes('e')).then(() => done.push('small'));
+    // More than there ever could be: nothing to wait for.
+    expect(await codeOf(queue.enqueueMany(['ffffff', 'gggggg'].map(bytes)))).toBe('PAYLOAD_TOO_LARGE');
+    await turn(5);
+    expect(done).toEqual([]);
+    stop.abort(new Error('gave up'));
+    await gaveUp;
+    const item = await queue.dequeue();
+    expect(item?.id).toBe(first);
+    await queue.ack(first as QueueItemId);
+    await Promise.all([large, small]);
+    expect(done).toEqual(['gave up', 'large', 'small']);
+    // One that stands for an item already needs no room.
+    await queue.enqueue(bytes('cccc'), { key: 'c' });
+    const late = [codeOf(queue.enqueue(bytes('hh'))), codeOf(queue.enqueueMany([bytes('ii')]))];
+    await turn();
+    await queue.close();
+    expect(await Promise.all(late)).toEqual(['CLOSED', 'CLOSED']);
+    const again = await InMemQueue.open(storage);
+    expect(second).toBeDefined();
+    expect(await takeAll(again)).toEqual(['bbbb', 'cccc', 'e']);
+    await again.close();
   });
 
   test('payloads beyond memoryBytesMax stay in storage and come in their turn, also after a restart', async () => {
