@@ -259,6 +259,20 @@ describe('close', () => {
     await expect(box.get('a')).rejects.toMatchObject(CLOSED);
   });
 
+  test('is as well what an implementation has as asyncDispose alone', async () => {
+    let ended = 0;
+    const disposable = Object.assign(new PrivateBox(), {
+      [Symbol.asyncDispose]: async () => {
+        ended += 1;
+      },
+    });
+    const box = checked(Box, disposable, TRAITS);
+    expect('close' in box).toBe(false);
+    await Promise.all([box[Symbol.asyncDispose](), box[Symbol.asyncDispose]()]);
+    expect(ended).toBe(1);
+    await expect(box.get('a')).rejects.toMatchObject({ code: 'CLOSED' });
+  });
+
   test('is not made up where the implementation has none', () => {
     const box = checked(Box, new PrivateBox(), TRAITS);
     expect('close' in box).toBe(false);

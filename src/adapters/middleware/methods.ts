@@ -45,10 +45,14 @@ export function signalOf({ args }: Call): AbortSignal | undefined {
   return undefined;
 }
 
-/** The arguments of a call with `signal` in its options besides; as they are where the method takes none. */
-export function withSignal(capability: string, { method, args }: Call, signal: AbortSignal): readonly unknown[] {
-  const at = CONTRACTS.has(capability) ? OPTIONS_AT.get(method) : undefined;
-  if (at === undefined) return args;
+/** Whether a method takes options with a `signal`. */
+export function takesSignal(capability: string, method: string): boolean {
+  return CONTRACTS.has(capability) && OPTIONS_AT.has(method);
+}
+
+/** The arguments of a call, which takes one, with `signal` in its options besides. */
+export function withSignal({ method, args }: Call, signal: AbortSignal): readonly unknown[] {
+  const at = OPTIONS_AT.get(method) ?? 0;
   const all = [...args];
   const options = (all[at] ?? {}) as { signal?: AbortSignal };
   const both = options.signal === undefined ? signal : AbortSignal.any([options.signal, signal]);

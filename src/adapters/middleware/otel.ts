@@ -4,9 +4,9 @@
  *
  * A span is named `<method> <capability>#<instance>`, and is the parent of what the adapter does meanwhile. One of an
  * iterable begins with the first item that is asked for and ends with the iteration. No payload, value, key or secret's
- * name is in an attribute.
+ * name is in an attribute; of an error its message is told, which may name what was asked for, and never a secret.
  *
- * Attributes are those of OpenTelemetry's semantic conventions 1.27 where there are any (`messaging.*` for Queue, `db.*`
+ * Attributes are those of OpenTelemetry's semantic conventions where there are any (`messaging.*` for Queue, `db.*`
  * for Storage, `error.type`), and `rollout.*` besides. Metrics: the histogram `rollout.call.duration`, in seconds, and
  * the up-down counter `rollout.call.active`.
  */
@@ -37,6 +37,17 @@ export async function otel<T extends object>(inner: T, context: MiddlewareContex
   const active = meter.createUpDownCounter('rollout.call.active', { description: 'Calls of adapters under way.' });
   const of = describe(context);
 
+  /** They are the same for each call of a method: made once. */
+  const common = new Map<string, Attributes>();
+  const commonOf = (call: Call): Attributes => {
+    let known = common.get(call.method);
+    if (known === undefined) {
+      known = { ...attributes, ...of.each(call) };
+      common.set(call.method, known);
+    }
+    return known;
+  };
+
   /** One call: `run` is what happens in its span. */
   class Observed {
     readonly #common: Attributes;
@@ -45,15 +56,12 @@ export async function otel<T extends object>(inner: T, context: MiddlewareContex
     readonly #startMs = performance.now();
 
     constructor(call: Call, parent: Context) {
-      this.#common = { ...attributes, ...of.each(call) };
+      this.#common = commonOf(call);
       this.#parent = parent;
       if (spans) {
         const kind = SENDING.has(call.method) ? api.SpanKind.PRODUCER : api.SpanKind.CLIENT;
-        this.#span = tracer.startSpan(
-          of.name(call),
-          { kind, attributes: { ...this.#common, ...of.span(call) } },
-          parent,
-        );
+        this.#span = tracer.startSpan(of.name(call), { kind, attributes: this.#common }, parent);
+        if (this.#span.isRecording()) this.#span.setAttributes(of.span(call));
       }
       if (metrics) active.add(1, this.#common);
     }
@@ -62,8 +70,8 @@ export async function otel<T extends object>(inner: T, context: MiddlewareContex
       return this.#span === undefined ? what() : api.context.with(api.trace.setSpan(this.#parent, this.#span), what);
     }
 
-    end(answer: Attributes): void {
-      this.#span?.setAttributes(answer);
+    end(answer: () => Attributes): void {
+      if (this.#span?.isRecording()) this.#span.setAttributes(answer());
       this.#settle(this.#common);
     }
 
@@ -91,7 +99,7 @@ export async function otel<T extends object>(inner: T, context: MiddlewareContex
       const observed = new Observed(call, api.context.active());
       try {
         const answer = await observed.run(() => proceed());
-        observed.end(of.answer(call, answer));
+        observed.end(() => of.answer(call, answer));
         return answer;
       } catch (error) {
         observed.fail(error);
@@ -111,7 +119,7 @@ export async function otel<T extends object>(inner: T, context: MiddlewareContex
           const end = (error?: { readonly error: unknown }) => {
             if (ended || observed === null) return;
             ended = true;
-            if (error === undefined) observed.end({ 'rollout.items': count });
+            if (error === undefined) observed.end(() => ({ 'rollout.items': count }));
             else observed.fail(error.error);
           };
           return {

@@ -11,7 +11,7 @@ import { type Call, decorate } from '../../contracts/decorate.js';
 import { RecoverableError } from '../../contracts/errors.js';
 import type { MiddlewareContext } from '../../contracts/plugin.js';
 import type { Queue, QueueItem, ReceiveOptions } from '../../contracts/queue.js';
-import { checkMethods, withSignal } from './methods.js';
+import { checkMethods, takesSignal, withSignal } from './methods.js';
 
 export interface TimeoutConfig {
   readonly timeoutMs: number;
@@ -70,12 +70,13 @@ export function timeout<T extends object>(inner: T, context: MiddlewareContext<T
     async call(call, proceed) {
       const limitMs = limitOf(call);
       if (limitMs === 0) return proceed();
-      const abort = new AbortController();
+      // Only where it is heard: with a controller, a call of local.memory took 13 µs, without one 5.
+      const abort = takesSignal(capability, call.method) ? new AbortController() : null;
       return within(
         call.method,
         limitMs,
-        () => proceed(withSignal(capability, call, abort.signal)),
-        (error) => abort.abort(error),
+        () => (abort === null ? proceed() : proceed(withSignal(call, abort.signal))),
+        (error) => abort?.abort(error),
         (answer) => letGo(capability, inner, call.method, answer),
       );
     },
@@ -83,8 +84,8 @@ export function timeout<T extends object>(inner: T, context: MiddlewareContext<T
     iterate(call, proceed) {
       const limitMs = limitOf(call);
       if (limitMs === 0 || (capability === 'Storage@1' && call.method === 'watch')) return proceed();
-      const abort = new AbortController();
-      const source = proceed(withSignal(capability, call, abort.signal));
+      const abort = takesSignal(capability, call.method) ? new AbortController() : null;
+      const source = abort === null ? proceed() : proceed(withSignal(call, abort.signal));
       return {
         [Symbol.asyncIterator]() {
           const items = source[Symbol.asyncIterator]();
@@ -95,7 +96,7 @@ export function timeout<T extends object>(inner: T, context: MiddlewareContext<T
                 limitMs,
                 async () => items.next(),
                 (error) => {
-                  abort.abort(error);
+                  abort?.abort(error);
                   // Nobody will: it ends as soon as it gets unstuck.
                   void Promise.resolve(items.return?.()).catch(() => {});
                 },
