@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AdapterManifest, MiddlewareManifest } from '../contracts/plugin.js';
 import { type Discovery, type PluginInfo, packageFolder } from './discovery.js';
-import { type Plugin, satisfies } from './manifest.js';
+import { type Plugin, placeInManifest, satisfies } from './manifest.js';
 import { type Problem, suggest } from './problems.js';
 
 /** One adapter of a plugin that is there. */
@@ -157,13 +157,17 @@ function adaptersOf(plugins: readonly Plugin[]): { adapters: ReadonlyMap<string,
   const adapters = new Map<string, Adapter>();
   const problems: Problem[] = [];
   for (const plugin of plugins) {
-    for (const manifest of plugin.manifest.contributes.adapters) {
+    for (const [index, manifest] of plugin.manifest.contributes.adapters.entries()) {
       const twin = adapters.get(manifest.id);
       if (twin === undefined) adapters.set(manifest.id, { plugin, manifest });
       else {
         const [a, b] = [twin.plugin.manifest.id, plugin.manifest.id];
         const message = `plugins "${a}" and "${b}" both have an adapter "${manifest.id}"; disable one of them`;
-        problems.push({ code: 'RC1113', place: null, message });
+        problems.push({
+          code: 'RC1113',
+          place: placeInManifest(plugin, ['contributes', 'adapters', index, 'id']),
+          message,
+        });
       }
     }
   }
@@ -175,7 +179,7 @@ function middlewareOf(plugins: readonly Plugin[], wrappers: readonly Plugin[]) {
   const middleware: Middleware[] = [];
   const problems: Problem[] = [];
   for (const plugin of [...plugins, ...wrappers]) {
-    for (const manifest of plugin.manifest.contributes.middleware ?? []) {
+    for (const [index, manifest] of (plugin.manifest.contributes.middleware ?? []).entries()) {
       const twin = middleware.find(
         (other) => other.manifest.id === manifest.id && other.manifest.wraps.some((w) => manifest.wraps.includes(w)),
       );
@@ -184,7 +188,8 @@ function middlewareOf(plugins: readonly Plugin[], wrappers: readonly Plugin[]) {
       else if (!wrappers.includes(plugin)) {
         const [a, b] = [twin.plugin.manifest.id, plugin.manifest.id];
         const message = `plugins "${a}" and "${b}" both have a middleware "${manifest.id}" for the same capability; disable one of them`;
-        problems.push({ code: 'RC1113', place: null, message });
+        const place = placeInManifest(plugin, ['contributes', 'middleware', index, 'id']);
+        problems.push({ code: 'RC1113', place, message });
       }
     }
   }

@@ -160,7 +160,7 @@ class Search {
   #read(found: Omit<Candidate, 'reading' | 'state' | 'reason'> & { folder: string }): void {
     const isBuiltIn = [...this.#builtIn.values()].some(({ folder }) => folder === found.folder);
     const reading = readManifest(found.folder, { env: this.#config.env, isBuiltIn });
-    this.#folders.add(realpathSync.native(found.folder));
+    this.#folders.add(reading.plugin?.folder ?? realpathSync.native(found.folder));
     const state = found.enabled ? reading.state : 'disabled';
     this.#candidates.push({ ...found, reading, state, reason: reading.reason ?? null });
   }
@@ -254,14 +254,15 @@ class Search {
 
   #fault(candidate: Candidate, faults: ManifestReading['faults']): void {
     const { use, optional, place } = candidate;
+    const at = this.#placeOf(candidate);
     const told = faults.map(({ code, place: own, message }) => {
       const named = code === 'RC1107' ? `plugin "${use}": ${message.replace(/\.$/, '')}.` : message;
-      return { code, place: own ?? place, message: named };
+      return { code, place: own ?? at, message: named };
     });
     candidate.reason = told.map(({ message }) => message).join(' ');
     if (optional) {
-      const lines = told.map(({ code, place: at, message }) =>
-        at === place || at === null ? `${code} ${message}` : `${code} ${showPlace(at)} ${message}`,
+      const lines = told.map(({ code, place: own, message }) =>
+        own === place || own === null ? `${code} ${message}` : `${code} ${showPlace(own)} ${message}`,
       );
       this.#warnings.push(`optional plugin "${use}" is left out: ${lines.join('; ')}`);
       return;
@@ -277,6 +278,11 @@ class Search {
     }
   }
 
+  /** Where it is listed, else its manifest. */
+  #placeOf({ place, folder }: Candidate): Place | null {
+    return place ?? (folder === null ? null : { source: manifestFile(folder)?.file ?? folder });
+  }
+
   /** Each plugin after those that it depends on; a circle is a problem. */
   #inOrder(): Plugin[] {
     const ready = this.#candidates.filter(({ state }) => state === 'ready');
@@ -288,7 +294,7 @@ class Search {
       if (start >= 0) {
         const ids = [...trail.slice(start), candidate].map(({ reading }) => reading.manifest?.id);
         const message = `plugins depend on one another in a circle: ${ids.join(' -> ')}`;
-        this.#problems.push({ code: 'RC1201', place: candidate.place, message });
+        this.#problems.push({ code: 'RC1201', place: this.#placeOf(candidate), message });
         return;
       }
       const { dependsOn = [], optionalDependsOn = [] } = candidate.reading.manifest ?? {};

@@ -2,7 +2,7 @@
  * Plain data that knows where each part of it was written: a JSON file, or values from elsewhere. Its depth and size are
  * bounded, as everything that walks it recurses.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import jsonc, { type Node } from 'jsonc-parser';
 import { show } from '../contracts/ids.js';
 import { type Place, type Problem, problemsError } from './problems.js';
@@ -39,25 +39,33 @@ export type ConfigPath = readonly (string | number)[];
 
 /** @throws NodeJS.ErrnoException; RangeError when the file has more than {@link FILE_BYTES_MAX} bytes */
 export function readText(file: string): string {
-  const chunks: Buffer[] = [];
   const descriptor = openSync(file, 'r');
   try {
-    let size = 0;
-    // Not by its size: what a shell puts in the place of <(command) has none.
-    for (;;) {
-      const chunk = Buffer.allocUnsafe(64 * 1024);
-      const read = readSync(descriptor, chunk);
-      if (read === 0) break;
-      size += read;
-      if (size > FILE_BYTES_MAX) throw new RangeError(`it has more than ${FILE_BYTES_MAX} bytes`);
-      chunks.push(chunk.subarray(0, read));
-    }
+    const stat = fstatSync(descriptor);
+    if (stat.size > FILE_BYTES_MAX) throw tooLong();
+    const bytes = stat.isFile() ? readFileSync(descriptor) : readStream(descriptor);
+    if (bytes.length > FILE_BYTES_MAX) throw tooLong();
+    return bytes.toString('utf8').replace(/^\uFEFF/, '');
   } finally {
     closeSync(descriptor);
   }
-  return Buffer.concat(chunks)
-    .toString('utf8')
-    .replace(/^\uFEFF/, '');
+}
+
+/** What has no size, as what a shell puts in the place of `<(command)`. */
+function readStream(descriptor: number): Buffer {
+  const chunks: Buffer[] = [];
+  for (let size = 0; size <= FILE_BYTES_MAX; ) {
+    const chunk = Buffer.allocUnsafe(64 * 1024);
+    const read = readSync(descriptor, chunk);
+    if (read === 0) break;
+    size += read;
+    chunks.push(chunk.subarray(0, read));
+  }
+  return Buffer.concat(chunks);
+}
+
+function tooLong(): RangeError {
+  return new RangeError(`it has more than ${FILE_BYTES_MAX} bytes`);
 }
 
 export interface ParsedDocument {

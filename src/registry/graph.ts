@@ -1,4 +1,5 @@
 /** Who needs whom among planned instances. */
+import { placeInManifest } from './manifest.js';
 import type { PlannedInstance } from './plan.js';
 import { type Problem, showPlace } from './problems.js';
 
@@ -26,7 +27,10 @@ export function cycles(instances: ReadonlyMap<string, PlannedInstance>): Problem
         .join(', ');
       const path = [...trail.slice(start), key].join(' -> ');
       const message = `dependency cycle: ${path}${shown === '' ? '' : ` (${shown})`}`;
-      problems.push({ code: 'RC1201', place: places.find((place) => place !== null) ?? null, message });
+      // Where nothing of it is bound, the manifests say it.
+      const adapter = instances.get(key)?.adapter;
+      const place = places.find((each) => each !== null) ?? (adapter ? placeInManifest(adapter.plugin, []) : null);
+      problems.push({ code: 'RC1201', place, message });
       return;
     }
     if (done.has(key)) return;

@@ -22,8 +22,22 @@ export interface Plugin {
   readonly folder: string;
   /** What to import. */
   readonly mainUrl: string;
+  /** Its manifest's file, and the key of it that is the manifest. */
+  readonly source?: ManifestSource;
   /** What paths of its permissions are relative to: the folder of the configuration. */
   readonly base?: string;
+}
+
+export interface ManifestSource {
+  readonly file: string;
+  readonly key: 'rollout-cloud' | null;
+}
+
+/** Where something stands in a plugin's manifest, which is read again for it; `null` for a plugin that has no file. */
+export function placeInManifest({ source }: Plugin, path: ConfigPath): Place | null {
+  if (source === undefined) return null;
+  const { root } = parseDocument(readText(source.file), source.file, 'file', true);
+  return placeIn(root, source.key === null ? path : [source.key, ...path]);
 }
 
 /** Something wrong with a plugin. */
@@ -62,7 +76,7 @@ export interface ManifestOptions {
 }
 
 /** The manifest's file in a folder, where there is one, and which key of it is the manifest. */
-export function manifestFile(folder: string): { file: string; key: 'rollout-cloud' | null } | null {
+export function manifestFile(folder: string): ManifestSource | null {
   const own = join(folder, 'plugin.json');
   if (existsSync(own)) return { file: own, key: null };
   const shared = join(folder, 'package.json');
@@ -112,7 +126,7 @@ export function readManifest(folder: string, { env, isBuiltIn = false }: Manifes
   }
   if (slips.length > 0) return { ...invalid(slips), manifest };
 
-  const plugin: Plugin = { manifest, folder: base, mainUrl: pathToFileURL(real).href };
+  const plugin: Plugin = { manifest, folder: base, source: found, mainUrl: pathToFileURL(real).href };
   const misfit = misfitOf(manifest);
   if (misfit !== null) {
     const [engine, range, version] = misfit;

@@ -117,7 +117,7 @@ class Planner implements Plan {
         ...layer,
         ...this.#resolveNeeds(
           planned,
-          { kind: 'middleware', manifest: layer.manifest },
+          { kind: 'middleware', manifest: layer.manifest, plugin: layer.plugin },
           layer.secrets,
           layer.configPaths,
         ),
@@ -244,7 +244,7 @@ class Planner implements Plan {
       }
       const lacking = this.catalog.missingPackage(layer);
       if (lacking !== null) this.#problem('RC1108', place, lacking);
-      const what: Contributed = { kind: 'middleware', manifest: layer.manifest };
+      const what: Contributed = { kind: 'middleware', manifest: layer.manifest, plugin: layer.plugin };
       const configPaths = [[...at, 'config']];
       const settings = this.#settingsAt(what, config, configPaths);
       return [{ ...layer, config: settings.value, secrets: unplaced(settings), requires: [], configPaths }];
@@ -377,8 +377,8 @@ class Planner implements Plan {
   }
 }
 
-function adapterOf({ adapter: { manifest } }: PlannedInstance): Contributed {
-  return { kind: 'adapter', manifest };
+function adapterOf({ adapter }: PlannedInstance): Contributed {
+  return { kind: 'adapter', ...adapter };
 }
 
 /** The secrets of a configuration, before it is known which instance serves them. */

@@ -297,9 +297,18 @@ export const MANIFEST_SCHEMA: JsonSchema = {
 };
 
 /** An adapter's configuration, of which the manifest's `config` says the rest. */
-export function adapterSchema(config: JsonSchema | undefined): JsonSchema {
-  return closed({ type: 'object', additionalProperties: false, ...config });
+export function adapterSchema(config: JsonSchema = NO_SETTINGS): JsonSchema {
+  let schema = ADAPTER_SCHEMAS.get(config);
+  if (schema === undefined) {
+    schema = closed({ type: 'object', additionalProperties: false, ...config });
+    ADAPTER_SCHEMAS.set(config, schema);
+  }
+  return schema;
 }
+
+const NO_SETTINGS: JsonSchema = {};
+/** One for each manifest's `config`: its validator is found by the object (schema.ts). */
+const ADAPTER_SCHEMAS = new WeakMap<JsonSchema, JsonSchema>();
 
 /** A schema that refuses unknown keys in every object whose keys it describes, unless it says otherwise. */
 function closed({ $schema: _dialect, ...schema }: JsonSchema): JsonSchema {

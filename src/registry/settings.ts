@@ -1,6 +1,7 @@
 /** The configuration of an adapter or a middleware, held against its manifest's schema. */
 import type { Contribution } from '../contracts/plugin.js';
 import type { ConfigPath, LoadedConfig } from './config.js';
+import { type Plugin, placeInManifest } from './manifest.js';
 import type { Place, Problem } from './problems.js';
 import { coerce, describe, resolvePaths, validate } from './schema.js';
 import { adapterSchema } from './schemas.js';
@@ -10,6 +11,7 @@ import { secretsIn, takesText } from './secrets.js';
 export interface Contributed {
   readonly kind: 'adapter' | 'middleware';
   readonly manifest: Contribution & { readonly id: string };
+  readonly plugin: Plugin;
 }
 
 export interface Settings {
@@ -24,7 +26,7 @@ export interface Settings {
  * @param label what it is called in messages
  */
 export function checkSettings(
-  { kind, manifest }: Contributed,
+  { kind, manifest, plugin }: Contributed,
   given: Readonly<Record<string, unknown>>,
   config: LoadedConfig,
   paths: readonly ConfigPath[],
@@ -75,6 +77,16 @@ export function checkSettings(
     return { value: resolvePaths(schema, value, config.folder), problems };
   } catch (error) {
     const message = `${kind} ${manifest.id}: the manifest's config is not a valid JSON Schema: ${(error as Error).message}`;
-    return { value, problems: [...problems, { code: 'RC1107', place: null, message }] };
+    return {
+      value,
+      problems: [...problems, { code: 'RC1107', place: placeOfSchema({ kind, manifest, plugin }), message }],
+    };
   }
+}
+
+function placeOfSchema({ kind, manifest, plugin }: Contributed): Place | null {
+  const list = kind === 'adapter' ? 'adapters' : 'middleware';
+  const all: readonly unknown[] = plugin.manifest.contributes[list] ?? [];
+  const index = all.indexOf(manifest);
+  return placeInManifest(plugin, ['contributes', list, index, 'config']);
 }
