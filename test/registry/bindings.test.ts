@@ -105,7 +105,7 @@ describe('middleware', () => {
   test('of two plugins for the same capability has to be told apart', () => {
     const both = ['rollout.cloud-local', vault([ANY]), vault([ANY], 'other.vault')];
     expect(problems({ plugins: both, bindings: {} })[0]).toContain(
-      'RC1113 plugins "acme.vault" and "other.vault" both have a middleware "any"',
+      'RC1113 plugins/other.vault/plugin.json:17:15 plugins "acme.vault" and "other.vault" both have a middleware "any"',
     );
   });
 });

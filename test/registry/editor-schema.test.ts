@@ -175,7 +175,7 @@ describe('plugins schema', () => {
     expect(after).toContain('"bindings": {}, // none yet');
     const written = JSON.parse(readFileSync(place.path('plugins.schema.json'), 'utf8'));
     expect(await marked(written, after)).toEqual([]);
-    expect(await offered(written, '{ "bindings": { "Queue": { "adapter": "|" } } }')).toEqual(['"local.in-mem"']);
+    expect(await offered(written, '{ "bindings": { "Queue": { "adapter": "|" } } }')).toContain('"local.in-mem"');
     await place.run(['plugins', 'schema']);
     expect(readFileSync(place.path('plugins.json'), 'utf8')).toBe(after);
   });

@@ -163,7 +163,7 @@ describe('manifests', () => {
     [
       'a config that is no schema',
       { contributes: { adapters: [{ ...VAULT.adapters[0], config: { type: 'nonsense' } }] } },
-      /RC1107 adapter acme.vault: the manifest's config is not a valid JSON Schema/,
+      /RC1107 \S+plugin.json:10:19 adapter acme.vault: the manifest's config is not a valid JSON Schema/,
     ],
   ])('%s is refused', async (_, manifest, expected) => {
     const use = space.plugin({ ...VAULT, manifest: typeof manifest === 'string' ? {} : manifest });
@@ -180,7 +180,7 @@ describe('manifests', () => {
   test('an adapter id that two plugins have', async () => {
     const [use, other] = [space.plugin(VAULT), space.plugin({ ...VAULT, id: 'other.vault' })];
     expect(await problem({ plugins: [use, other] })).toContain(
-      'RC1113 plugins "acme.vault" and "other.vault" both have an adapter "acme.vault"',
+      'RC1113 <space>/plugins/other.vault/plugin.json:8:15 plugins "acme.vault" and "other.vault" both have an adapter "acme.vault"',
     );
   });
 });
