@@ -119,11 +119,11 @@ export interface Host {
    * depends on that, is made anew: first the new instances of those that are active are activated, then demands go to
    * them, then the old ones are drained and disposed. Whoever holds one of those asks the host again; `host.on` tells.
    * Code of a plugin that runs in this process stays as it was imported. Calls take turns.
-   * @param sources default those that the host was created with
+   * @param changed sources that are others than before; one that is not given stays as it is, and files are read again
    * @throws FatalError ConfigInvalid with every problem of the new configuration; RecoverableError Transient `RC1310`
    * when something could not be activated. The old configuration stays in effect, with its instances
    */
-  reconfigure(sources?: ConfigSources): Promise<ReconfigureReport>;
+  reconfigure(changed?: ConfigSources): Promise<ReconfigureReport>;
   /**
    * From now on a SIGINT, SIGTERM or SIGHUP stops the host before it ends the process; a second one ends it at once.
    * @returns what takes that back, a function and a `Disposable`

@@ -25,7 +25,6 @@ import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
 import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
 import { bringUp } from './loading.js';
-import type { PlannedInstance } from './plan.js';
 import { type Problem, problemsError, showProblem } from './problems.js';
 import { changesBetween, notReplaced, type ReconfigureReport, replaced } from './reconfiguring.js';
 import {
@@ -40,6 +39,7 @@ import {
 } from './reports.js';
 import { StopCollector, type StopReport } from './shutdown.js';
 import { handleSignals, type SignalOptions } from './signals.js';
+import { activateAll, startFailed } from './starting.js';
 import { Waiter, WaitGraph } from './waits.js';
 
 /** The most that stopping everything may take: as long as Kubernetes waits before it kills. */
@@ -65,6 +65,8 @@ export class PluginHost implements Host {
   readonly #outline: (sources: ConfigSources) => Outline;
   readonly #bindings: HostContainer;
   #assembly: Assembly;
+  /** Of the configuration in effect. */
+  #sources: ConfigSources;
   /** Of a configuration that is being put into effect: what is made anew. */
   #candidates: readonly Instance[] = [];
   /** Settles, and never rejects, when no configuration is being put into effect any more. */
@@ -81,6 +83,7 @@ export class PluginHost implements Host {
     this.#outline = outline;
     this.#logger = options.logger;
     this.#options = options;
+    this.#sources = options;
     this.#events = new Emitter(options.logger);
     this.#host = {
       logger: options.logger,
@@ -195,10 +198,13 @@ export class PluginHost implements Host {
     return starting;
   }
 
-  reconfigure(sources: ConfigSources = this.#options): Promise<ReconfigureReport> {
-    const turn = this.#reconfiguring.then(() => {
+  reconfigure(changed: ConfigSources = {}): Promise<ReconfigureReport> {
+    const turn = this.#reconfiguring.then(async () => {
       if (this.#stopping !== null) throw closed('reconfigure');
-      return this.#replace(this.#outline(sources));
+      const sources = { ...this.#sources, ...changed };
+      const report = await this.#replace(this.#outline(sources));
+      this.#sources = sources;
+      return report;
     });
     this.#reconfiguring = turn.catch(() => {});
     return turn;
@@ -233,32 +239,15 @@ export class PluginHost implements Host {
     const wanted = this.#wanted(activate);
     if (this.#stopping !== null) throw closed('start');
     if (this.#state === 'planned') this.#moveTo('starting');
-    const waiter = new Waiter('host.start()', null);
     const onStartup = [...this.#assembly.runs.values()].filter(
       ({ plugin }) => plugin.manifest.activation === 'onStartup',
     );
-    const settled = await Promise.allSettled([
-      ...wanted.map(async (instance) => instance.acquire(waiter)),
-      ...onStartup.map((run) => run.load(waiter)),
-    ]);
-    const what = [...wanted.map(({ planned }) => planned), ...onStartup.map(({ plugin }) => plugin)];
-    const failures = settled.flatMap((result, i) => {
-      const it = what[i];
-      if (result.status === 'fulfilled' || it === undefined) return [];
-      const [instance, policy] = 'key' in it ? [it.key, policyOf(it)] : [`plugin ${it.manifest.id}`, 'continue'];
-      return [{ instance, policy, error: result.reason as unknown }];
-    });
+    const failures = await activateAll(wanted, onStartup, 'host.start()');
     if (this.#stopping !== null) throw closed('start');
     const fatal = failures.filter(({ policy }) => policy === 'abort');
     if (fatal.length > 0) {
       await this.stop();
-      const lines = fatal.map(({ instance, error }) => `${instance}: ${messageOf(error)}`).join('\n');
-      const message = `start-up failed, and the host was stopped; what it can do without, give "onFailure": "continue":\n${lines}`;
-      throw new FatalError('ConfigInvalid', showProblem({ code: 'RC1309', place: null, message }), {
-        code: 'RC1309',
-        context: { failed: fatal.map(({ instance }) => instance) },
-        cause: fatal.length === 1 ? fatal[0]?.error : new AggregateError(fatal.map(({ error }) => error)),
-      });
+      throw startFailed(fatal);
     }
     if (this.#state === 'starting') this.#moveTo('running');
     for (const { instance, error } of failures) {
@@ -327,14 +316,8 @@ export class PluginHost implements Host {
       return onStartup || old.instances.get(planned.key)?.isUp === true;
     });
     this.#candidates = made;
-    const waiter = new Waiter('host.reconfigure()', null);
-    const settled = await Promise.allSettled(wanted.map(async (instance) => instance.acquire(waiter)));
+    const failed = await activateAll(wanted, [], 'host.reconfigure()');
     this.#candidates = [];
-    const failed = settled.flatMap((result, i) =>
-      result.status === 'fulfilled'
-        ? []
-        : [{ instance: wanted[i]?.planned.key ?? '', error: result.reason as unknown }],
-    );
     const letGo = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
     if (failed.length > 0 || this.#stopping !== null) {
       await letGo.all(
@@ -418,9 +401,4 @@ export class PluginHost implements Host {
     }
     return [...modules.values()];
   }
-}
-
-/** An instance that no binding asks for is one that the application can do without. */
-function policyOf({ place, onFailure }: PlannedInstance): 'abort' | 'continue' {
-  return place === null ? 'continue' : onFailure;
 }

@@ -180,7 +180,7 @@ describe('reconfigure', () => {
       ...['made secrets3', 'drained secrets2', 'closed secrets2'],
     ]);
     expect(await version(host, SecretStore)).toBe(3);
-    const hanging = change(host, { SecretStore: 99 }).then(
+    const hanging = host.reconfigure({ config: space.write('99.json', file({ SecretStore: 99 })) }).then(
       () => 'done',
       ({ code }) => code,
     );
@@ -190,6 +190,19 @@ describe('reconfigure', () => {
     expect(errors).toEqual([]);
     expect(space.log.at(-2)).toBe('closed secrets3');
     await expect(host.reconfigure()).rejects.toMatchObject({ code: 'CLOSED' });
+  });
+
+  test('a source that is not given stays as it was last', async () => {
+    const host = await space.host(file({ SecretStore: 1 }));
+    await host.reconfigure({ set: { 'bindings.SecretStore.config.v': 5 } });
+    expect(await version(host, SecretStore)).toBe(5);
+    await host.reconfigure();
+    expect(await version(host, SecretStore)).toBe(5);
+    await expect(host.reconfigure({ set: { 'bindings.SecretStore.config.v': 'x' } })).rejects.toMatchObject({
+      code: 'RC1105',
+    });
+    await host.reconfigure({ set: {} });
+    expect(await version(host, SecretStore)).toBe(1);
   });
 
   test('an old instance that cannot be disposed is in the report, and the new configuration holds', async () => {

@@ -1,0 +1,52 @@
+/** Activating what has to be there before the first demand, and what becomes of what fails. */
+import { FatalError } from '../contracts/errors.js';
+import { messageOf } from './ending.js';
+import type { Instance } from './instance.js';
+import type { PluginRun } from './loading.js';
+import type { PlannedInstance } from './plan.js';
+import { showProblem } from './problems.js';
+import { Waiter } from './waits.js';
+
+export interface StartFailure {
+  /** `Queue#default`, or `plugin acme.vault`. */
+  readonly instance: string;
+  readonly error: unknown;
+  readonly policy: 'abort' | 'continue';
+}
+
+/** Activates instances and loads plugins, all at once; whoever needs another waits for it. Answers what failed. */
+export async function activateAll(
+  instances: readonly Instance[],
+  runs: readonly PluginRun[],
+  by: string,
+): Promise<StartFailure[]> {
+  const waiter = new Waiter(by, null);
+  const settled = await Promise.allSettled([
+    ...instances.map(async (instance) => instance.acquire(waiter)),
+    ...runs.map((run) => run.load(waiter)),
+  ]);
+  const names = [
+    ...instances.map(({ planned }) => ({ instance: planned.key, policy: policyOf(planned) })),
+    // Those of its instances that the application cannot do without fail with it.
+    ...runs.map(({ plugin }) => ({ instance: `plugin ${plugin.manifest.id}`, policy: 'continue' as const })),
+  ];
+  return names.flatMap((name, i) => {
+    const result = settled[i];
+    return result?.status === 'rejected' ? [{ ...name, error: result.reason as unknown }] : [];
+  });
+}
+
+/** An instance that no binding asks for is one that the application can do without. */
+function policyOf({ place, onFailure }: PlannedInstance): 'abort' | 'continue' {
+  return place === null ? 'continue' : onFailure;
+}
+
+export function startFailed(fatal: readonly StartFailure[]): FatalError {
+  const lines = fatal.map(({ instance, error }) => `${instance}: ${messageOf(error)}`).join('\n');
+  const message = `start-up failed, and the host was stopped; what it can do without, give "onFailure": "continue":\n${lines}`;
+  return new FatalError('ConfigInvalid', showProblem({ code: 'RC1309', place: null, message }), {
+    code: 'RC1309',
+    context: { failed: fatal.map(({ instance }) => instance) },
+    cause: fatal.length === 1 ? fatal[0]?.error : new AggregateError(fatal.map(({ error }) => error)),
+  });
+}
