@@ -4,6 +4,7 @@ import type { Clock } from '../contracts/clock.js';
 import { isCoreError } from '../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { AdapterFactory, Health, Lifecycle, Logger, PluginContext } from '../contracts/plugin.js';
+import { Storage } from '../contracts/storage.js';
 import { disposeAll, disposeInstance, failure, messageOf, type Owned } from './ending.js';
 import type { PlannedInstance } from './plan.js';
 import type { Waiter } from './waits.js';
@@ -140,6 +141,14 @@ export async function healthOf(
     return answer as Health;
   }
   throw failure('RC1303', `health() of ${shown(planned)} answered neither { status: 'ok' } nor 'degraded'`);
+}
+
+/** As {@link healthOf}; one that says nothing itself is asked for a sign of life, where its contract has one. */
+export async function lifeOf(planned: PlannedInstance, instance: object, signal: AbortSignal): Promise<Health> {
+  const health = await healthOf(planned, instance, signal);
+  if (health !== undefined) return health;
+  if (planned.adapter.manifest.provides === Storage.id) await (instance as Storage).ping();
+  return { status: 'ok' };
 }
 
 /** `Queue#default (adapter local.in-mem)` */

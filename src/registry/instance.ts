@@ -13,7 +13,7 @@
  */
 import { FatalError, isCoreError, RecoverableError } from '../contracts/errors.js';
 import type { Health, Lifecycle, PluginContext } from '../contracts/plugin.js';
-import { type ActivationHost, activate, healthOf, Made, shown, type Timings } from './activation.js';
+import { type ActivationHost, activate, lifeOf, Made, shown, type Timings } from './activation.js';
 import { abortable, boundDispose, closed, DISPOSE_MS, failure, messageOf, withTimeout } from './ending.js';
 import type { Emitter } from './events.js';
 import type { PlannedInstance } from './plan.js';
@@ -244,11 +244,8 @@ export class Instance {
     const timeout = AbortSignal.timeout(HEALTH_MS);
     let health: Health;
     try {
-      health = (await withTimeout(
-        healthOf(this.planned, instance, timeout),
-        HEALTH_MS,
-        () => new Error(`it did not say within ${HEALTH_MS} ms how it is`),
-      )) ?? { status: 'ok' };
+      const late = () => new Error(`it did not say within ${HEALTH_MS} ms how it is`);
+      health = await withTimeout(lifeOf(this.planned, instance, timeout), HEALTH_MS, late);
     } catch (error) {
       health = { status: 'degraded', reason: messageOf(error) };
     }

@@ -262,6 +262,18 @@ describe('health', () => {
     await host.get(Storage);
   });
 
+  test('a storage that says nothing of its health is pinged', async () => {
+    const host = await hostOf({
+      storage: `return instance({ ping: async () => { if (shared.down) throw new Error('disk gone'); } });`,
+    });
+    await host.get(Storage);
+    expect((await host.checkHealth()).instances[0]?.state).toBe('active');
+    shared().down = true;
+    expect((await host.checkHealth()).instances[0]).toMatchObject({ state: 'degraded', reason: 'disk gone' });
+    shared().down = false;
+    expect((await host.checkHealth()).instances[0]?.state).toBe('active');
+  });
+
   test('an answer that is none is the plugin’s defect', async () => {
     const host = await hostOf({ storage: `return instance({ health: async () => ({ status: 'fine' }) });` });
     await expect(host.get(Storage)).rejects.toMatchObject({ kind: 'PluginContract', code: 'RC1303' });
