@@ -403,6 +403,16 @@ describe('a process that hangs', () => {
     expect(alive(Number(pid))).toBe(false);
   });
 
+  test('in its first lines does not keep the host from stopping either', async () => {
+    const plugin = await secrets();
+    plugin.write('console.log(process.pid); for (;;);');
+    const opening = openSecrets(plugin).catch((e: unknown) => e);
+    await until(() => plugin.logged.length > 0);
+    await plugin.plugin.stop();
+    expect(await opening).toMatchObject({ code: 'CLOSED' });
+    await until(() => !alive(Number(plugin.logged[0]?.split(' ').at(-1))));
+  });
+
   test('ends by the host alone: signals to its group are not for it', async () => {
     const plugin = await secrets();
     const store = await openSecrets(plugin);
@@ -495,6 +505,19 @@ describe('reload', () => {
     await expect(plugin.plugin.reload()).rejects.toMatchObject({ code: expected });
     expect(await store.names()).toEqual(before);
     expect((await store.get('x')).reveal()).toBe('v1 mine');
+  });
+
+  test('that the host stops meanwhile leaves no process', async () => {
+    const plugin = await secrets();
+    plugin.write(version(1));
+    await openSecrets(plugin, { text: 'mine' });
+    plugin.write(`console.log(process.pid); ${version(2, 'await new Promise(() => {});')}`);
+    const reloading = plugin.plugin.reload().catch((e: unknown) => e);
+    const pid = () => plugin.logged.map((line) => /info plugin acme\.test: (\d+)/.exec(line)?.[1]).find(Boolean);
+    await until(() => pid() !== undefined);
+    await plugin.plugin.stop();
+    expect(await reloading).toMatchObject({ code: 'CLOSED' });
+    await until(() => !alive(Number(pid())));
   });
 
   test('of a module that runs here does nothing', async () => {

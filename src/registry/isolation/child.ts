@@ -57,9 +57,7 @@ const peer = new Peer(
     /** Imports the plugin; answers the ids of its adapters. What is thrown is told as it is. */
     load: async (mainUrl: string): Promise<string[]> => {
       const module = ((await import(mainUrl)) as { default?: unknown }).default;
-      if (!isPluginModule(module)) {
-        throw new FatalError('PluginContract', 'its default export is not from definePlugin()', { code: 'RC1301' });
-      }
+      if (!isPluginModule(module)) throw new TypeError('its default export is not from definePlugin()');
       await module.activate?.();
       plugin = module;
       return Object.keys(module.adapters);

@@ -75,6 +75,8 @@ export class IsolatedPlugin {
   readonly #limits: Limits;
   #current: PluginProcess | null = null;
   #starting: Promise<PluginProcess> | null = null;
+  /** Processes that do not serve yet. */
+  readonly #loading = new Set<PluginProcess>();
   #reloading: Promise<void> = Promise.resolve();
   /** Processes that this side ends: that they do is no crash. */
   readonly #retired = new WeakSet<PluginProcess>();
@@ -109,7 +111,7 @@ export class IsolatedPlugin {
       ),
       deactivate: () => this.stop(),
     });
-    context.signal.addEventListener('abort', () => this.#starting !== null && void this.stop(), { once: true });
+    context.signal.addEventListener('abort', () => this.#loading.size > 0 && void this.stop(), { once: true });
   }
 
   get logger() {
@@ -128,6 +130,7 @@ export class IsolatedPlugin {
     if (this.#current !== null) return this.#current;
     this.#starting ??= this.#start()
       .then((process) => {
+        this.#loading.delete(process);
         this.lastEnd = null;
         this.#current = process;
         return process;
@@ -155,14 +158,24 @@ export class IsolatedPlugin {
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    const process = this.#current ?? (await this.#starting?.catch(() => null));
+    // Nothing is served by them yet, and the plugin's code may never come to its end.
+    for (const process of this.#loading) this.#discard(process);
+    const process = this.#current;
     this.#current = null;
-    if (process != null) await this.#retire(process);
+    if (process !== null) await this.#retire(process);
+  }
+
+  /** Ends a process without a word: there is nothing of use in it. */
+  #discard(process: PluginProcess): void {
+    this.#loading.delete(process);
+    this.#retired.add(process);
+    process.kill();
   }
 
   async #start(): Promise<PluginProcess> {
     const { manifest, mainUrl } = this.#plugin;
     const process = this.#spawn();
+    this.#loading.add(process);
     try {
       const late = () =>
         failure('RC1302', `${this.who}: its process did not load ${manifest.main} within ${LOAD_MS} ms`);
@@ -174,10 +187,8 @@ export class IsolatedPlugin {
         `${this.who}: its manifest has adapter "${lacking.id}", its module has no factory for it`,
       );
     } catch (error) {
-      this.#retired.add(process);
-      process.kill();
-      if (isCoreError(error) && error.code !== 'RC1301') throw error;
-      if (isCoreError(error) && error.message.startsWith('RC')) throw error;
+      this.#discard(process);
+      if (isCoreError(error)) throw error;
       throw failure('RC1301', `${this.who}: loading ${manifest.main} failed: ${messageOf(error)}`, error);
     }
   }
@@ -280,12 +291,13 @@ export class IsolatedPlugin {
     let remotes: Remote[];
     try {
       remotes = await Promise.all(opened.map((instance) => instance.open(next)));
+      if (this.#stopped) throw closed(this.who);
     } catch (error) {
-      this.#retired.add(next);
-      next.kill();
+      this.#discard(next);
       throw error;
     }
     const previous = this.#current;
+    this.#loading.delete(next);
     this.#current = next;
     this.#failure = null;
     this.#crashes = [];
