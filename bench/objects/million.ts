@@ -10,6 +10,7 @@ const SMALL = 10_000;
 const LARGE = 1_000_000;
 const ROUNDS = 7;
 const PER_ROUND = 1_000;
+const OPENS_PER_ROUND = 200;
 /** Memory that walking the large store may take beyond what walking the small one did, MiB. */
 const GROWTH_MAX_MIB = 64;
 
@@ -40,7 +41,7 @@ export async function million(folder: string): Promise<Row[]> {
         const of = series[what];
         if (turn > 0) of[`${count} blobs`] = [...(of[`${count} blobs`] ?? []), perSecond];
       };
-      await time('open', 20, () => FsObjectStore.open(root, { durability: 'none' }));
+      await time('open', OPENS_PER_ROUND, () => FsObjectStore.open(root, { durability: 'none' }));
       await time('put', PER_ROUND, () => store.putBytes(blobs.fresh()));
       await time('get', PER_ROUND, (n) => store.getBytes(ids[(n * 7) % ids.length] as ContentId));
     }
