@@ -107,6 +107,8 @@ export interface LoadedConfig {
   readonly problems: readonly Problem[];
   /** Whether the value at `path`, or a part of it, is at fault and is to be left alone. */
   isBroken(path: ConfigPath): boolean;
+  /** Whether the value at `path`, or a part of it, names an environment variable that is not set: that is told. */
+  isUnset(path: ConfigPath): boolean;
   /** Where the value at `path` stands, or its nearest ancestor that is written down; `key` for the key before it. */
   place(path: ConfigPath, what?: 'key' | 'value'): Place;
   /** Where the value at `path` came from, where it is written down. */
@@ -174,6 +176,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   const local = file === null ? null : localDocument(file);
   const problems = [...base.problems, ...(local?.problems ?? [])];
   const places = { problems, broken: new Broken() };
+  const unset = new Broken();
 
   const ground = [base.root, ...(local === null ? [] : [local.root])];
   const tops = [
@@ -191,7 +194,9 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   }
   const root = interpolate(merged, env, ({ path, place, message }) => {
     problems.push({ code: 'RC1103', place, message });
-    places.broken.add(path);
+    // A setting of an adapter that is not known yet leaves the rest of its binding to be checked.
+    if (path[0] === 'bindings' && path.includes('config')) unset.add(path);
+    else places.broken.add(path);
   });
   const value = toValue(root);
   // Profiles that nobody asked for are checked, too: a slip shows now, not on the day they are needed.
@@ -210,6 +215,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     env,
     problems,
     isBroken: (path) => places.broken.has(path),
+    isUnset: (path) => unset.has(path),
     place: (path, what) => placeIn(root, path, what),
     origin: (path) => originIn(root, path),
   };

@@ -1,5 +1,7 @@
 /** The plugin host. It knows the contracts, and adapters only by what plugins.json and their manifests say. */
+import type { ConfigSources } from './config.js';
 import type { Host, HostOptions } from './host.js';
+import type { HostPlan } from './planning.js';
 
 export type { Timings } from './activation.js';
 
@@ -21,11 +23,22 @@ export type { Host, HostOptions, StartOptions } from './host.js';
 export type { InstanceState, RetryPolicy } from './instance.js';
 export type { PluginState } from './loading.js';
 export { VERSION } from './own-package.js';
+export type { HostPlan, PlannedInfo } from './planning.js';
 export type { Place, Problem, ProblemCode } from './problems.js';
 export type { ReconfigureReport } from './reconfiguring.js';
 export type { BindingInfo, FoundPlugin, HostReport, InstanceReport, PluginReport, StartReport } from './reports.js';
 export type { StopReport } from './shutdown.js';
 export type { SignalOptions } from './signals.js';
+
+/**
+ * The plan of a configuration as plain data: what `createHost` would work by, with everything that is wrong beside it. It
+ * reads files and the environment, and nothing else: no code of a plugin runs.
+ * @throws FatalError ConfigInvalid when there is no configuration to plan: it cannot be read, or has not its shape
+ */
+export async function plan(sources: ConfigSources = {}): Promise<HostPlan> {
+  const { planReport } = await import('./planning.js');
+  return planReport(sources);
+}
 
 /**
  * Reads `plugins.json`, plans, and resolves to a host in which nothing is active yet.

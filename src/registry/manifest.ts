@@ -7,11 +7,12 @@ import { createRequire } from 'node:module';
 import { join, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { systemError } from '../contracts/errors.js';
+import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { PluginManifest } from '../contracts/plugin.js';
 import type { ConfigPath, Environment } from './config.js';
 import { nestedTooDeep, parseDocument, placeIn, readText, type Written } from './document.js';
 import { VERSION } from './own-package.js';
-import type { Place, ProblemCode } from './problems.js';
+import { type Place, type ProblemCode, suggest } from './problems.js';
 import { validate } from './schema.js';
 import { MANIFEST_SCHEMA } from './schemas.js';
 
@@ -173,9 +174,18 @@ function adapterIdsOf(parsed: unknown): PluginManifest | null {
   return ids.length === 0 ? null : { id: String(id), version: '', main: '', contributes: { adapters: ids } };
 }
 
+const OWN_CAPABILITIES: readonly string[] = KNOWN_CAPABILITIES.map(({ name }) => name);
+
 /** What the schema cannot say of a manifest. */
 function meaningless(manifest: PluginManifest, at: (path: ConfigPath) => Place): Omit<PluginFault, 'code'>[] {
   const faults: Omit<PluginFault, 'code'>[] = [];
+  for (const [i, { provides }] of manifest.contributes.adapters.entries()) {
+    const name = provides.slice(0, provides.lastIndexOf('@'));
+    // What a plugin brings has a slash in its name: without one it is ours, or a slip.
+    if (name.includes('/') || OWN_CAPABILITIES.includes(name)) continue;
+    const message = `contributes.adapters.${i}.provides: there is no capability ${name}; one that a plugin brings is "<plugin id>/<Name>".${suggest(name, OWN_CAPABILITIES)}`;
+    faults.push({ place: at(['contributes', 'adapters', i, 'provides']), message });
+  }
   for (const [i, { id }] of (manifest.contributes.capabilities ?? []).entries()) {
     if (id.startsWith(`${manifest.id}/`)) continue;
     const message = `contributes.capabilities.${i}.id: a capability of this plugin begins with "${manifest.id}/"`;

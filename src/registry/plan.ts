@@ -83,9 +83,15 @@ export interface Plan {
 
 /** @throws FatalError ConfigInvalid with every problem found, those of the configuration and of discovery included */
 export function makePlan(config: LoadedConfig, discovery: Discovery): Plan {
+  const { plan, problems } = tryPlan(config, discovery);
+  if (problems.length > 0) throw problemsError(problems);
+  return plan;
+}
+
+/** As far as it goes: with problems, instances are missing from it, or lack what they need. */
+export function tryPlan(config: LoadedConfig, discovery: Discovery): { plan: Plan; problems: readonly Problem[] } {
   const planner = new Planner(config, discovery);
-  if (planner.problems.length > 0) throw problemsError(planner.problems);
-  return planner;
+  return { plan: planner, problems: planner.problems };
 }
 
 class Planner implements Plan {

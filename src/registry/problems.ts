@@ -100,11 +100,17 @@ export function showProblem({ code, place, message }: Problem): string {
 
 /** One error for all `problems`, sorted by place; its message has a line for each, its code is the first one's. */
 export function problemsError(problems: readonly Problem[]): FatalError {
-  const sorted = [...problems].sort(byPlace);
-  return new FatalError('ConfigInvalid', sorted.map(showProblem).join('\n'), {
-    code: sorted[0]?.code,
-    context: { problems: sorted },
-  });
+  const sorted = sortProblems(problems);
+  const shown = sorted.slice(0, PROBLEMS_SHOWN_MAX).map(showProblem);
+  if (sorted.length > shown.length) shown.push(`and ${sorted.length - shown.length} more`);
+  return new FatalError('ConfigInvalid', shown.join('\n'), { code: sorted[0]?.code, context: { problems: sorted } });
+}
+
+/** Lines of one message: nobody mends more of them at a time, and a damaged file may have thousands. */
+const PROBLEMS_SHOWN_MAX = 100;
+
+export function sortProblems(problems: readonly Problem[]): Problem[] {
+  return [...problems].sort(byPlace);
 }
 
 function byPlace({ place: a }: Problem, { place: b }: Problem): number {

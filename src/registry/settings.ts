@@ -66,7 +66,13 @@ export function checkSettings(
   try {
     const secrets = [...references.map(({ path }) => path), ...malformed];
     const isSecret = (path: readonly string[]) => secrets.some((secret) => secret.every((step, i) => step === path[i]));
-    const faults = validate(schema, value, describe).filter(({ path }) => !isSecret(path));
+    const isUnset = (steps: ConfigPath) => {
+      const path = at(steps);
+      return path !== undefined && config.isUnset(path);
+    };
+    const faults = validate(schema, value, describe).filter(
+      ({ path, unknownKey }) => !isSecret(path) && (unknownKey !== null || path.length === 0 || !isUnset(path)),
+    );
     problems.push(
       ...faults.map(({ path, unknownKey, message }) =>
         unknownKey === null

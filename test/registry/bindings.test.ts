@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { SecretStore, Storage } from '../../src/contracts/index.js';
 import { loadConfig } from '../../src/registry/config.js';
 import { discover } from '../../src/registry/discovery.js';
+import { plan } from '../../src/registry/index.js';
 import { makePlan, type Plan, type PlannedInstance } from '../../src/registry/plan.js';
 import { Workspace } from '../support/workspace.js';
 
@@ -244,5 +245,74 @@ describe('packages', () => {
     });
     expect(problems(needs('^2.0.0'))[0]).toContain('found 1.9.0. Run: npm i @acme/sdk@"^2.0.0"');
     expect(planOf(needs('^1.2.0')).instances.size).toBe(1);
+  });
+});
+
+describe('plan(), as plain data', () => {
+  const given = {
+    plugins: ['rollout.cloud-local', './plugins/acme.vault', { use: './none', optional: true }],
+    bindings: {
+      Storage: { instances: { z: { adapter: 'local.memory' }, default: { adapter: 'local.sqlite' } } },
+      Queue: { adapter: 'local.in-mem', middleware: ['retry'] },
+      SecretStore: { adapter: 'acme.vault', onFailure: 'continue' },
+    },
+  };
+
+  test('survives JSON, is sorted, the same each time, and loads nothing', async () => {
+    vault();
+    const config = space.write('plugins.json', given);
+    const made = await plan({ config, env: {} });
+    expect(JSON.parse(JSON.stringify(made))).toEqual(made);
+    expect(await plan({ config, env: {} })).toEqual(made);
+    const keys = made.instances.map(({ instance }) => instance);
+    expect(keys).toEqual([...keys].sort());
+    expect(made.instances.find(({ instance }) => instance === 'Queue#default')).toMatchObject({
+      adapter: 'local.in-mem',
+      middleware: [{ id: 'retry' }],
+      onFailure: 'abort',
+    });
+    expect(made.edges).toContainEqual({
+      from: 'Queue#default',
+      to: 'Storage#default',
+      kind: 'requires',
+      by: 'local.in-mem',
+    });
+    expect(made.plugins.map(({ use, state }) => `${use} ${state}`).slice(0, 3)).toEqual([
+      'rollout.cloud-local ready',
+      './plugins/acme.vault ready',
+      './none missing',
+    ]);
+    expect(made.warnings).toEqual([expect.stringContaining('./none')]);
+    expect(made.problems).toEqual([]);
+  });
+
+  test('has everything that is wrong, by place, beside what is not', async () => {
+    vault();
+    const text = `{
+  "bindings": {
+    "Queue": { "adapter": "local.inmem" },
+    "Storage": { "adapter": "local.memory", "confg": {} },
+    "ObjectStore": { "adapter": "local.fs", "config": { "io": "fast", "root": "\${env:ROOT}" } },
+    "SecretStore": 3
+  }
+}`;
+    const { problems: all, instances } = await plan({ config: space.write('plugins.json', text), env: {} });
+    expect(all.map(({ code, place }) => `${code} ${place?.line}:${place?.column}`)).toEqual([
+      'RC1102 3:27',
+      'RC1003 4:45',
+      'RC1105 5:63',
+      'RC1103 5:79',
+      'RC1004 6:20',
+    ]);
+    expect(instances.map(({ instance }) => instance)).toContain('Storage#default');
+  });
+
+  test('thousands of problems are told in a message of bounded length, and in full as data', async () => {
+    const bindings = Object.fromEntries(Array.from({ length: 3_000 }, (_, i) => [`Nothing${i}`, { adapter: 'x' }]));
+    const error = await space.host({ bindings }).catch((error: Error) => error as never);
+    const { message, context } = error as unknown as { message: string; context: { problems: unknown[] } };
+    expect(message.split('\n')).toHaveLength(101);
+    expect(message).toMatch(/\nand 2900 more$/);
+    expect(context.problems).toHaveLength(3_000);
   });
 });
