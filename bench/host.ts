@@ -2,7 +2,7 @@
  * What the host costs: `npm run bench:host [-- rounds]`, on the built package.
  *
  * In this process, warm: a plan of 20 plugins and 50 instances, read from disk at each round, and `host.get` of an active
- * instance beside a bare `Map.get`. In processes of their own, cold, each timed from spawn to exit and compared with a
+ * instance beside a bare `Map.get`; and a call of an adapter bare and behind each of the middleware. In processes of their own, cold, each timed from spawn to exit and compared with a
  * bare `node -e 0` of the same rounds: a host on a local adapter with 50 bindings beside Inversify alone with as many, one
  * of them resolved in both. The cases take turns, so that whatever else the machine does falls on all alike. Results go to bench/results/host.json, by version of Node.
  */
@@ -18,18 +18,22 @@ const RESULTS = 'bench/results/host.json';
 const PLUGINS = 20;
 const INSTANCES = 50;
 const GETS = 100_000;
+const CALLS = 5_000;
+/** Around a Storage in memory, whose `get` does next to nothing. `otel` without an SDK. */
+const LAYERS: readonly (readonly string[])[] = [[], ['retry'], ['timeout'], ['otel'], ['otel', 'retry', 'timeout']];
 
 /** Of the package, what is measured here. */
 interface Package {
-  createHost(options: { config: string }): Promise<{
+  createHost(options: { config: string | object }): Promise<{
     get(capability: object, name?: string): Promise<object>;
     bindings(): readonly object[];
     stop(): Promise<unknown>;
   }>;
   readonly SecretStore: { readonly key: symbol };
+  readonly Storage: { readonly key: symbol };
 }
 const built = pathToFileURL(join(process.cwd(), 'dist/index.js')).href;
-const { createHost, SecretStore } = (await import(built)) as Package;
+const { createHost, SecretStore, Storage } = (await import(built)) as Package;
 
 const folder = mkdtempSync(join(tmpdir(), 'rollout-bench-'));
 const config = join(folder, 'plugins.json');
@@ -37,12 +41,14 @@ try {
   writePlugins();
   const planMs = await warmPlans();
   const [hostGetNs, mapGetNs] = await gets();
+  const layered = await layers();
   const cold = colds();
 
   const rows = [
     row(`plan and container, ${PLUGINS} plugins, ${INSTANCES} instances, warm`, planMs, 'ms', '< 10', planMs < 10),
     row('Map.get', mapGetNs, 'ns'),
     row('await host.get, active instance', hostGetNs, 'ns', '< 1000 above Map.get', hostGetNs - mapGetNs < 1000),
+    ...layered.map(({ layer, callNs }) => row(`Storage.get in memory${layer}`, callNs, 'ns')),
     row('bare node', cold.bare, 'ms'),
     row("import 'rollout-cloud'", cold.imported, 'ms', '< 40 above bare', cold.imported - cold.bare < 40),
     row(`inversify, ${INSTANCES} bindings, cold`, cold.inversify, 'ms'),
@@ -126,6 +132,33 @@ async function gets(): Promise<[number, number]> {
   if (found !== 2 * GETS * ROUNDS) throw new Error('another instance was found');
   await host.stop();
   return [median(times[0]), median(times[1])];
+}
+
+/** What one call takes behind each of {@link LAYERS}. */
+async function layers(): Promise<{ layer: string; callNs: number }[]> {
+  const key = { namespace: 'bench', path: ['a'] };
+  const cases = await Promise.all(
+    LAYERS.map(async (middleware) => {
+      const host = await createHost({ config: { bindings: { Storage: { adapter: 'local.memory', middleware } } } });
+      const storage = (await host.get(Storage)) as { get(at: typeof key): Promise<unknown> };
+      return {
+        host,
+        storage,
+        layer: middleware.length === 0 ? '' : ` behind ${middleware.join(', ')}`,
+        ns: [] as number[],
+      };
+    }),
+  );
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const { storage, ns } of cases) {
+      const startedAt = performance.now();
+      for (let i = 0; i < CALLS; i++) await storage.get(key);
+      // The first round is for the compiler.
+      if (round > 0) ns.push(((performance.now() - startedAt) / CALLS) * 1e6);
+    }
+  }
+  for (const { host } of cases) await host.stop();
+  return cases.map(({ layer, ns }) => ({ layer, callNs: median(ns) }));
 }
 
 function colds(): Record<'bare' | 'imported' | 'inversify' | 'host', number> {

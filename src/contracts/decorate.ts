@@ -107,6 +107,7 @@ function wrap(inner: object, name: string, kind: MethodKind, { call, iterate, an
   const hook = hooks[kind] as ((call: Call, proceed: Proceed<unknown>) => unknown) | undefined;
   if (hook === undefined) return (...args) => forward(args);
   const run: Method = (...args) => hook({ method: name, args }, (other = args) => forward(other));
+  // `async`, so that a decoration around this one can tell how it answers.
   if (kind === 'async') return async (...args) => run(...args);
   if (kind === 'synchronous') return run;
   return (...args) => {

@@ -87,15 +87,16 @@ export function retry<T extends object>(inner: T, context: MiddlewareContext<Ret
     if (USING_UP.has(`${capability} ${method}`)) return false;
     return kind === 'Throttled' || config.methods.includes(method) || (policy[method]?.(args) ?? false);
   };
-  const attempts = (call: Call) => new Attempts(call, context, may);
 
   return decorate(capability, inner, {
     async call(call, proceed) {
-      const trying = attempts(call);
+      const startMs = context.clock.monotonicMs();
+      let trying: Attempts | undefined;
       for (;;) {
         try {
           return await proceed();
         } catch (error) {
+          trying ??= new Attempts(call, context, may, startMs);
           await trying.again(error);
         }
       }
@@ -104,7 +105,7 @@ export function retry<T extends object>(inner: T, context: MiddlewareContext<Ret
     iterate(call, proceed) {
       if (policy[call.method] === undefined && !config.methods.includes(call.method)) return proceed();
       const first = proceed();
-      return { [Symbol.asyncIterator]: () => new Reopening(first, proceed, attempts(call)) };
+      return { [Symbol.asyncIterator]: () => new Reopening(first, proceed, new Attempts(call, context, may)) };
     },
   });
 }
@@ -121,11 +122,12 @@ class Attempts {
     call: Call,
     context: MiddlewareContext<RetryConfig>,
     may: (call: Call, error: RecoverableError) => boolean,
+    startMs = context.clock.monotonicMs(),
   ) {
     this.#call = call;
     this.#context = context;
     this.#may = may;
-    this.#startMs = context.clock.monotonicMs();
+    this.#startMs = startMs;
   }
 
   /** Resolves when it is time for the next try. @throws `error` when there is to be none; the reason of an abort */
