@@ -62,7 +62,7 @@ async function ownQueues(cli: Cli, plan: readonly BindingInfo[]) {
   const queues = plan.filter(({ capability: of }) => of === 'Queue');
   if (queues.length === 0) return none;
   const nameOf = new Map(queues.map((queue, i) => [queue, `rollout_doctor_${i}`]));
-  const set = withQueues(plan, new Map([...nameOf].map(([queue, name]) => [name, queue])));
+  const set = await withQueues(cli, plan, new Map([...nameOf].map(([queue, name]) => [name, queue])));
   return planOf(cli, set).then(
     () => ({ set, nameOf }),
     () => none,

@@ -44,18 +44,28 @@ function optionsOf(cli: Cli, set: Readonly<Record<string, unknown>>): HostOption
 
 /**
  * The same configuration with Queue instances of the command's own on top, so that it touches nobody's items: for each
- * entry of `copies`, the adapter and configuration of the instance it names, with another `name` in the configuration.
+ * entry of `copies`, the binding of the instance it names as it is written, with another `name` in the configuration.
  * @throws FatalError ConfigInvalid when an adapter's configuration has no `name`
  */
-export function withQueues(
+export async function withQueues(
+  cli: Cli,
   plan: readonly BindingInfo[],
   copies: ReadonlyMap<string, BindingInfo>,
-): Record<string, unknown> {
+): Promise<Record<string, unknown>> {
+  // What a host tells of its bindings is without what is sensitive; a copy needs that, too.
+  const { loadConfig } = await import('../registry/config.js');
+  const bound = loadConfig(optionsOf(cli, {})).value.bindings?.Queue;
+  const written = (name: string) => (bound !== undefined && 'instances' in bound ? bound.instances[name] : bound);
   const queues = plan.filter(({ capability }) => capability === 'Queue');
   // What is bound, stays as it is written; what is served without a binding, would not be beside one.
   const unbound = queues.filter(({ place }) => place === null);
-  const instances = Object.fromEntries(unbound.map(({ name, adapter, config }) => [name, { adapter, config }]));
-  for (const [name, { adapter, config }] of copies) instances[name] = { adapter, config: { ...config, name } };
+  const instances: Record<string, object> = Object.fromEntries(
+    unbound.map(({ name, adapter, config }) => [name, { adapter, config }]),
+  );
+  for (const [copy, { name, adapter }] of copies) {
+    const binding = written(name);
+    instances[copy] = { adapter, ...binding, config: { ...binding?.config, name: copy } };
+  }
   const standard = queues.find(({ isDefault }) => isDefault);
   return { 'bindings.Queue': { ...(standard && { default: standard.name }), instances } };
 }

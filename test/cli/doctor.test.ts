@@ -250,6 +250,37 @@ describe('instances that are not like the others', () => {
     expect(code).toBe(0);
   });
 
+  test('a queue of the doctor’s own has the settings of the one it stands for, those that are never shown included', async () => {
+    const none = [
+      'enqueueMany',
+      'dequeueWithLease',
+      'dequeueMany',
+      'receive',
+      'extendLease',
+      'nack',
+      'deadLetters',
+      'requeue',
+    ];
+    const factory = `({ config }) => {
+      if (config.token !== 's3cr3t') throw new Error('a wrong token');
+      const items = [];
+      const id = '01ARZ3NDEKTSV4RRFFQ69G5FAV';
+      return { ${none.map((name) => `${name}() {}`).join(', ')}, close: async () => {}, purge: async () => 0, ack: async () => {},
+        enqueue: async (payload) => { items.push(payload); return id; },
+        dequeue: async () => ({ id, payload: items.pop(), attempts: 1, token: null, leaseMs: null }),
+        stats: async () => ({ pending: 0, inFlight: 0, deadLetters: 0 }) };
+    }`;
+    const config = { properties: { name: { type: 'string' }, token: { type: 'string', sensitive: true } } };
+    const binding = { adapter: 'odd.queue', config: { token: 's3cr3t' } };
+    bindPlugin({ 'odd.queue': { provides: 'Queue@1', factory, config } }, { Queue: binding });
+    const { findings } = await doctor();
+    expect(findings['Queue#default']).toMatchObject({
+      status: 'ok',
+      detail: expect.stringContaining('a queue of its own'),
+    });
+    expect(JSON.stringify(findings)).not.toContain('s3cr3t');
+  });
+
   test('an adapter whose queue cannot be named is asked for its stats only', async () => {
     const stats = `async () => ({ pending: 7, delayed: 0, inFlight: 0, deadLetters: 1, oldestPendingAgeMs: null, enqueuedTotal: 0,
       ackedTotal: 0, nackedTotal: 0, expiredTotal: 0, durability: 'off', payloadBytesMax: 1, bytesInMemory: 0, bytesInStorage: 0 })`;

@@ -83,7 +83,7 @@ async function ownQueue(cli: Cli): Promise<Record<string, unknown>> {
   const queues = plan.filter(({ capability }) => capability === 'Queue');
   const model = queues.find(({ isDefault }) => isDefault);
   if (model === undefined || queues.some(({ name }) => name === QUEUE)) return {};
-  const set = withQueues(plan, new Map([[QUEUE, model]]));
+  const set = await withQueues(cli, plan, new Map([[QUEUE, model]]));
   try {
     await planOf(cli, set);
     return set;
