@@ -8,6 +8,7 @@
  * signals of the far side are aborted, and what was given to it alone is disposed.
  */
 import { FatalError, RecoverableError } from '../../contracts/errors.js';
+import { KnownErrors, type Scope, Signals, scopeOf } from './following.js';
 import { borrow, describe, Lend, type Target } from './references.js';
 import { decode, Encoder, MESSAGE_BYTES_MAX, type Places, type Reference } from './values.js';
 
@@ -19,8 +20,6 @@ const UNSENT_BYTES_MAX = MESSAGE_BYTES_MAX;
 const SILENT_TICKS = 3;
 /** Objects lent at a time. */
 const LENT_MAX = 100_000;
-/** Errors kept, newest first, so that one that comes home is itself. */
-const ERRORS_KEPT_MAX = 1024;
 /** How long a call may go on after its signal was aborted: past that it is rejected without an answer. */
 const ABORT_ANSWER_MS = 2_000;
 
@@ -73,14 +72,6 @@ interface Loan {
   given: boolean;
 }
 
-/** Signals that a call follows, until it is answered and the iterables that it answered are read. */
-interface Scope {
-  readonly signals: AbortSignal[];
-  /** What was called. */
-  readonly to: number;
-  holds: number;
-}
-
 /** The far side's root object: what a connection starts with. */
 export const ROOT = 0;
 
@@ -99,13 +90,11 @@ export class Peer {
       onOver();
     },
   );
-  readonly #following = new Map<AbortSignal, { id: number; count: number; stop(): void }>();
-  readonly #followed = new Map<number, AbortController>();
-  /** Calls that are answered, and whose iterables are still to be read. */
-  readonly #held = new Set<Scope>();
-  readonly #errors = new Map<number, object>();
-  readonly #errorIds = new WeakMap<object, number>();
-  readonly #farErrorIds = new WeakMap<object, number>();
+  readonly #signals = new Signals(() => ++this.#nextId, {
+    aborted: (id, reason) => this.#tell(['abort', id, this.#encodeError(reason, null)]),
+    forgotten: (id) => this.#tell(['forget', id]),
+  });
+  readonly #errors = new KnownErrors(() => ++this.#nextId);
   /** Of the message that is being made or read, which is done in one go. */
   #scope: Scope | null = null;
   #given = false;
@@ -114,16 +103,12 @@ export class Peer {
     farId: (value) => this.#references.get(value)?.id,
     own: (id) => this.#loans.get(id)?.value,
     borrow: (reference) => this.#borrow(reference, this.#scope),
-    follow: (signal) => this.#follow(signal, this.#scope),
-    followed: (id) => {
-      const controller = this.#followed.get(id) ?? new AbortController();
-      this.#followed.set(id, controller);
-      return controller.signal;
-    },
-    errorId: (error) => this.#errorId(error),
+    follow: (signal) => this.#signals.tell(signal, this.#scope),
+    followed: (id) => this.#signals.follow(id),
+    errorId: (error) => this.#errors.idOf(error),
     errorOf: (id) => this.#errors.get(id),
-    farErrorId: (error) => this.#farErrorIds.get(error),
-    cameFrom: (error, id) => void this.#farErrorIds.set(error, id),
+    farErrorId: (error) => this.#errors.farIdOf(error),
+    cameFrom: (error, id) => this.#errors.cameFrom(error, id),
   };
   #nextId = 0;
   #closed: Error | null = null;
@@ -166,7 +151,7 @@ export class Peer {
   call(to: number, method: string, args: readonly unknown[]): Promise<unknown> {
     if (this.#closed !== null) return Promise.reject(this.#closed);
     if (this.#pending.size >= CALLS_MAX || this.#unsentBytes > UNSENT_BYTES_MAX) return Promise.reject(busy());
-    const scope: Scope = { signals: [], to, holds: 1 };
+    const scope = scopeOf(to);
     const id = ++this.#nextId;
     try {
       const encoded = this.#encode(args, scope) as unknown[];
@@ -176,7 +161,7 @@ export class Peer {
       });
       this.#unsentBytes += bytes;
     } catch (error) {
-      this.#release(scope);
+      this.#signals.release(scope);
       return Promise.reject(error);
     }
     return new Promise((resolve, reject) => {
@@ -187,13 +172,13 @@ export class Peer {
 
   /** Calls without waiting for an answer; nothing is thrown. */
   notify(to: number, method: string, args: readonly unknown[]): void {
-    const scope: Scope = { signals: [], to, holds: 1 };
+    const scope = scopeOf(to);
     try {
       this.#tell(['call', 0, to, method, this.#encode(args, scope) as unknown[]]);
     } catch {
       // Of what cannot be sent there is nothing to tell: a note has no caller who waits.
     } finally {
-      this.#release(scope);
+      this.#signals.release(scope);
     }
   }
 
@@ -212,15 +197,12 @@ export class Peer {
 
   /** Follows no signal any more for what calls of an object answered: it is disposed, and nothing comes of it. */
   forget(to: number): void {
-    for (const scope of [...this.#held].filter((held) => held.to === to)) {
-      scope.holds = 1;
-      this.#release(scope);
-    }
+    this.#signals.releaseOf(to);
   }
 
   /** Whether an error was made on the far side, and is not one of this side's that came home. */
   isFar(error: unknown): boolean {
-    return typeof error === 'object' && error !== null && this.#farErrorIds.has(error);
+    return typeof error === 'object' && error !== null && this.#errors.farIdOf(error) !== undefined;
   }
 
   /** Takes what the port received. */
@@ -235,10 +217,10 @@ export class Peer {
         this.#settle(message[1], message[0] === 'ok', message[2]);
         return;
       case 'abort':
-        this.#followed.get(message[1])?.abort(this.#decode(message[2], null));
+        this.#signals.abort(message[1], this.#decode(message[2], null));
         return;
       case 'forget':
-        this.#followed.delete(message[1]);
+        this.#signals.drop(message[1]);
         return;
       case 'free':
         this.#giveBack(message[1], message[2]);
@@ -253,8 +235,6 @@ export class Peer {
     if (this.#closed !== null) return;
     this.#closed = reason;
     clearInterval(this.#watch);
-    for (const { stop } of this.#following.values()) stop();
-    this.#following.clear();
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const { reject, stop } of pending) {
@@ -262,8 +242,7 @@ export class Peer {
       reject(reason);
     }
     if (pending.length > 0) this.#setBusy(false);
-    for (const controller of this.#followed.values()) controller.abort(reason);
-    this.#followed.clear();
+    this.#signals.end(reason);
     for (const { target, given } of this.#loans.values()) {
       if (given || target.kind === 'iterable' || target.kind === 'stream') void target.end?.();
     }
@@ -272,7 +251,7 @@ export class Peer {
 
   async #serve(id: number, to: number, method: string, args: readonly unknown[]): Promise<void> {
     let answer: Message;
-    const scope: Scope = { signals: [], to, holds: 1 };
+    const scope = scopeOf(to);
     try {
       const loan = this.#loans.get(to);
       if (loan === undefined) throw new FatalError('Internal', `${method}() of an object that was given back`);
@@ -295,7 +274,7 @@ export class Peer {
     if (pending === undefined) return;
     if (isOk) pending.resolve(decoded);
     else pending.reject(decoded);
-    this.#release(pending.scope);
+    this.#signals.release(pending.scope);
   }
 
   /** A call that is over, one way or another. */
@@ -317,7 +296,7 @@ export class Peer {
         const pending = this.#take(id);
         if (pending === undefined) return;
         pending.reject((target as AbortSignal).reason);
-        this.#release(pending.scope);
+        this.#signals.release(pending.scope);
       }, this.#options.abortAnswerMs ?? ABORT_ANSWER_MS);
     };
     for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
@@ -422,14 +401,11 @@ export class Peer {
       return known;
     }
     let held = scope !== null && scope.signals.length > 0 ? scope : null;
-    if (held !== null) {
-      held.holds += 1;
-      this.#held.add(held);
-    }
+    if (held !== null) this.#signals.hold(held);
     let isUnread = reference.kind === 'iterable' || reference.kind === 'stream';
     if (isUnread) this.#unread += 1;
     const onOver = () => {
-      if (held !== null) this.#release(held);
+      if (held !== null) this.#signals.release(held);
       held = null;
       if (isUnread) this.#unread -= 1;
       isUnread = false;
@@ -441,45 +417,6 @@ export class Peer {
     this.#borrowed.set(reference.id, new WeakRef(standIn));
     this.#collected.register(standIn, { reference: counted, onOver });
     return standIn;
-  }
-
-  #follow(signal: AbortSignal, scope: Scope | null): number {
-    let followed = this.#following.get(signal);
-    if (followed === undefined) {
-      const id = ++this.#nextId;
-      const onAbort = () => this.#tell(['abort', id, this.#encodeError(signal.reason, null)]);
-      signal.addEventListener('abort', onAbort, { once: true });
-      followed = { id, count: 0, stop: () => signal.removeEventListener('abort', onAbort) };
-      this.#following.set(signal, followed);
-    }
-    followed.count += 1;
-    scope?.signals.push(signal);
-    return followed.id;
-  }
-
-  #release(scope: Scope): void {
-    scope.holds -= 1;
-    if (scope.holds > 0) return;
-    this.#held.delete(scope);
-    for (const signal of scope.signals.splice(0)) {
-      const followed = this.#following.get(signal);
-      if (followed === undefined) continue;
-      followed.count -= 1;
-      if (followed.count > 0) continue;
-      followed.stop();
-      this.#following.delete(signal);
-      this.#tell(['forget', followed.id]);
-    }
-  }
-
-  #errorId(error: object): number {
-    const known = this.#errorIds.get(error);
-    if (known !== undefined && this.#errors.has(known)) return known;
-    const id = ++this.#nextId;
-    this.#errors.set(id, error);
-    this.#errorIds.set(error, id);
-    if (this.#errors.size > ERRORS_KEPT_MAX) this.#errors.delete(this.#errors.keys().next().value as number);
-    return id;
   }
 }
 
