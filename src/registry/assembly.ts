@@ -43,6 +43,8 @@ export function outlineOf(plan: Plan, { plugins, wrappers, infos, warnings }: Di
 export interface AssemblyHost extends Omit<LoadingHost, 'dependencies' | 'configs'>, LinkedHost {
   readonly clock: Clock;
   readonly retry: RetryPolicy;
+  /** Called after an instance was lost: those that hold it, of whichever assembly is in place, should be told. */
+  lost(instance: Instance, reason: string): void;
   /** Gives the factory of one instance, from the one that its plugin has. */
   factory(planned: PlannedInstance, load: () => Promise<AdapterFactory>): Promise<AdapterFactory>;
 }
@@ -83,7 +85,6 @@ export class Assembly {
           factory: (layer) => this.#middleware(layer, by),
           links: ({ requires }) => linksOf(planned, requires, outline.plan, this.instances, by, host),
         }),
-      lost: (instance, reason) => this.#tellDependents(instance, reason),
     };
     for (const [key, planned] of outline.plan.instances) {
       const kept = changes?.kept.has(key) ? previous?.instances.get(key) : undefined;
@@ -145,7 +146,7 @@ export class Assembly {
   }
 
   /** Who holds an instance that is gone cannot be given another; that it serves worse than it should is to be seen. */
-  #tellDependents({ planned: { key } }: Instance, reason: string): void {
+  tellDependents({ planned: { key } }: Instance, reason: string): void {
     for (const other of this.instances.values()) {
       if (other.given.has(key)) other.degrade(`${key}, which it holds, is gone: ${reason}`);
     }

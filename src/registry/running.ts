@@ -96,6 +96,7 @@ export class PluginHost implements Host {
       load: ports.load ?? bringUp,
       factory: ports.factory ?? ((_, load) => load()),
       isStopped: () => this.#stopping !== null,
+      lost: (instance, reason) => this.#assembly.tellDependents(instance, reason),
     };
     this.#assembly = new Assembly(outline(options), this.#host);
     this.#bindings = new HostContainer(this.#containerModules());

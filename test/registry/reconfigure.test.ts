@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { ObjectStore, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
+import type { PluginContext } from '../../src/contracts/plugin.js';
 import type { Host } from '../../src/registry/index.js';
 import { Workspace } from '../support/workspace.js';
 
@@ -25,6 +26,7 @@ beforeEach(() => {
         if (ctx.config.v === 13) throw new Error('unlucky');
         if (ctx.config.v === 99) await new Promise((_, reject) => ctx.signal.addEventListener('abort', () => reject(ctx.signal.reason)));
         log('made ' + me);
+        (globalThis[Symbol.for('rollout-cloud/test/contexts')] ??= {})[ctx.id] = ctx;
         return new Proxy({ v: ctx.config.v }, { get: (it, key) => key === 'v' ? it.v : key === 'then' || key === 'health' ? undefined
           : key === 'drain' ? async () => { log('drained ' + me); }
           : key === 'close' || key === Symbol.asyncDispose ? async () => { log('closed ' + me); } : async () => {} });
@@ -36,6 +38,7 @@ beforeEach(() => {
 });
 afterEach(() => space[Symbol.asyncDispose]());
 
+const CONTEXTS = Symbol.for('rollout-cloud/test/contexts');
 const CONFIG = { properties: { v: { type: 'integer', default: 1 } } };
 const file = (bindings: Record<string, number>) => ({
   plugins: [use],
@@ -203,6 +206,19 @@ describe('reconfigure', () => {
     });
     await host.reconfigure({ set: {} });
     expect(await version(host, SecretStore)).toBe(1);
+  });
+
+  test('an instance that was made later is told of the loss of one that was kept', async () => {
+    const host = await space.host(file({ Storage: 1, Queue: 1 }));
+    await host.get(Queue);
+    await change(host, { Storage: 1, Queue: 2 });
+    const contexts = (globalThis as unknown as Record<symbol, Record<string, PluginContext>>)[CONTEXTS];
+    contexts?.['p.storage']?.report({ status: 'lost', reason: 'gone' });
+    expect(host.report().instances.find(({ instance }) => instance === 'Queue#default')).toMatchObject({
+      state: 'degraded',
+      reason: 'Storage#default, which it holds, is gone: gone',
+    });
+    delete (globalThis as Record<symbol, unknown>)[CONTEXTS];
   });
 
   test('an old instance that cannot be disposed is in the report, and the new configuration holds', async () => {
