@@ -1,4 +1,5 @@
 /** What a binding can say of its instance besides the adapter and its configuration. */
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { SecretStore, Storage } from '../../src/contracts/index.js';
 import { loadConfig } from '../../src/registry/config.js';
@@ -315,4 +316,19 @@ describe('plan(), as plain data', () => {
     expect(message).toMatch(/\nand 2900 more$/);
     expect(context.problems).toHaveLength(3_000);
   });
+});
+
+test('the example in docs/configuration.md is planned as the page says', async () => {
+  const page = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
+  const [, example = ''] = /```jsonc\n([\s\S]*?)```/.exec(page) ?? [];
+  const config = space.write('plugins.json', example);
+  const made = await plan({ config, env: { DATA: '/srv/data' }, profile: 'test' });
+  expect(made.problems).toEqual([]);
+  expect(made.instances.map(({ instance, adapter }) => `${instance} ${adapter}`)).toEqual(
+    expect.arrayContaining([
+      'ObjectStore#scratch local.fs',
+      'Queue#default local.in-mem',
+      'Storage#default local.memory',
+    ]),
+  );
 });
