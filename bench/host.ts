@@ -18,6 +18,8 @@ const RESULTS = 'bench/results/host.json';
 const PLUGINS = 20;
 const INSTANCES = 50;
 const GETS = 100_000;
+/** Rounds until the compiler has done its work on all that a plan runs through. */
+const WARM_UP = 100;
 const CALLS = 5_000;
 /** Around a Storage in memory, whose `get` does next to nothing. `otel` without an SDK. */
 const LAYERS: readonly (readonly string[])[] = [[], ['retry'], ['timeout'], ['otel'], ['otel', 'retry', 'timeout']];
@@ -104,14 +106,14 @@ function writePlugins(): void {
 
 async function warmPlans(): Promise<number> {
   const times: number[] = [];
-  for (let round = 0; round < ROUNDS + 10; round++) {
+  for (let round = 0; round < WARM_UP + ROUNDS; round++) {
     const startedAt = performance.now();
     const host = await createHost({ config });
     times.push(performance.now() - startedAt);
     if (host.bindings().length < INSTANCES) throw new Error('not all are planned');
     await host.stop();
   }
-  return median(times.slice(10));
+  return median(times.slice(WARM_UP));
 }
 
 /** Nanoseconds of one `await host.get` and of one `Map.get`, in turns. */
