@@ -79,6 +79,7 @@ export interface FsObjectStoreStats {
   readonly quarantined: number;
   /** Puts that resolved. */
   readonly puts: number;
+  /** Gets that resolved, be it to bytes, a file or an open stream. */
   readonly gets: number;
   /** Reads, of this instance, that found other bytes than the id's. */
   readonly corrupt: number;
@@ -199,7 +200,9 @@ export class FsObjectStore implements ObjectStore {
       if (upload === null) return await this.putBytes(first ?? new Uint8Array(0), hint);
       const { draft } = upload;
       const id = await upload.end();
-      await this.#alone(id, () => this.#publisher.publish(id, draft, hint.contentType ?? null, hint.signal));
+      const { contentType, signal } = hint;
+      const heldBytes = draft.size;
+      await this.#alone(id, () => this.#publisher.publish(id, draft, { contentType, heldBytes, signal }));
       this.#counts.puts += 1;
       return id;
     } catch (error) {
@@ -234,7 +237,7 @@ export class FsObjectStore implements ObjectStore {
         const { id, size } = await hashOf(this.#blake3, draft.file, { signal, onProgress });
         this.#allow(size);
         draft.size = size;
-        await this.#alone(id, () => this.#publisher.publish(id, draft, contentType ?? null, signal));
+        await this.#alone(id, () => this.#publisher.publish(id, draft, { contentType, signal }));
         this.#counts.puts += 1;
         return id;
       } catch (error) {
@@ -266,9 +269,10 @@ export class FsObjectStore implements ObjectStore {
   }
 
   async getBytes(id: ContentId, options: GetOptions = {}): Promise<Uint8Array> {
-    const bytes = this.#slotted(() => this.#read(id, options));
+    const reading = this.#slotted(() => this.#read(id, options));
+    const bytes = reading instanceof Promise ? await reading : reading;
     this.#counts.gets += 1;
-    return bytes instanceof Promise ? await bytes : bytes;
+    return bytes;
   }
 
   *#read(id: ContentId, { range, verify, signal }: GetOptions): Steps<Uint8Array> {
@@ -302,6 +306,7 @@ export class FsObjectStore implements ObjectStore {
       signal?.throwIfAborted();
       // Nothing is read before it is asked for; the source itself reads ahead.
       const corrupt = () => this.#corrupt(id);
+      this.#counts.gets += 1;
       return new ReadableStream(new BlobSource(file, { id, start, end, hasher, corrupt, signal }), {
         highWaterMark: 0,
       });

@@ -98,6 +98,23 @@ test('a file that changes while it is stored gets the id of what was stored', as
   expect(Buffer.from(await at.store.getBytes(id)).equals(bytes)).toBe(true);
 });
 
+test.each([
+  ['copied', () => recordedFiles().files],
+  ['cloned', () => cloning().files],
+])('a file that does not fit into the store is refused, %s, and leaves nothing', async (_, files) => {
+  const root = newRoot();
+  const store = await FsObjectStore.open(root, { maxStoreBytes: 3 * MIB }, { files: files() });
+  const file = join(dirname(root), 'file');
+  fs.writeFileSync(file, bytesOf(2 * MIB));
+  const id = await store.putFile(file);
+  fs.writeFileSync(file, Buffer.alloc(2 * MIB, 9));
+  await expect(store.putFile(file)).rejects.toMatchObject({ code: 'STORE_FULL' });
+  expect(drafts(root)).toEqual([]);
+  expect((await store.stats()).usedBytes).toBe(2 * MIB);
+  await store.delete(id);
+  await store.putFile(file);
+});
+
 test('what is no file is refused, naming it; so are unknown options', async () => {
   const { store, folder, source } = await opened();
   for (const path of [join(folder, 'nothing'), folder]) {

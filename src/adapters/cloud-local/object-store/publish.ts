@@ -131,10 +131,30 @@ export class Publisher {
     }
   }
 
-  /** Stores a written draft, unless its bytes are there. Should it fail, discard the draft. */
-  *publish(id: ContentId, draft: Draft, contentType: string | null, signal?: AbortSignal): Steps<void> {
-    if (yield* this.adopt(id, draft.size)) yield draft.discard();
-    else yield* this.commit(id, draft, contentType, signal);
+  /**
+   * Stores a written draft, unless its bytes are there. Should it fail, discard the draft.
+   * @param heldBytes of the room that it takes, what is kept for it already
+   */
+  *publish(
+    id: ContentId,
+    draft: Draft,
+    {
+      contentType = null,
+      heldBytes = 0,
+      signal,
+    }: { contentType?: string | null; heldBytes?: number; signal?: AbortSignal },
+  ): Steps<void> {
+    if (yield* this.adopt(id, draft.size)) {
+      yield draft.discard();
+      return;
+    }
+    const moreBytes = draft.size - heldBytes;
+    if (moreBytes > 0) yield* this.usage.hold(moreBytes);
+    try {
+      yield* this.commit(id, draft, contentType, signal);
+    } finally {
+      if (moreBytes > 0) this.usage.release(moreBytes);
+    }
   }
 
   /**
