@@ -5,6 +5,7 @@ import type { Queue, QueueItem } from '../../contracts/queue.js';
 import {
   bytes,
   type Cases,
+  HELD_MS,
   LONG_MS,
   listed,
   refused,
@@ -55,7 +56,7 @@ export const replay: Cases = {
 export const delay: Cases = {
   'a delayed item is held back, then joins at the back': async ({ open }) => {
     const queue = await open();
-    await queue.enqueue(bytes('late'), { delayMs: SHORT_MS });
+    await queue.enqueue(bytes('late'), { delayMs: HELD_MS });
     await send(queue, 'now');
     assert.equal((await queue.stats()).delayed, 1);
     assert.equal(text(await take(queue)), 'now');
@@ -68,7 +69,7 @@ export const delay: Cases = {
     const queue = await open();
     await queue.enqueueMany(['a', 'b'].map(bytes));
     const a = await take(queue);
-    await queue.nack(a.id, a.token, { delayMs: SHORT_MS });
+    await queue.nack(a.id, a.token, { delayMs: HELD_MS });
     assert.equal((await queue.stats()).delayed, 1);
     await until(async () => (await queue.stats()).delayed === 0);
     assert.deepEqual([text(await take(queue)), text(await take(queue))], ['a', 'b']);

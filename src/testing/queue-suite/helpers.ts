@@ -10,6 +10,8 @@ export type Cases = ReturnType<Suite<Queue>>;
 /** A lease or wait that no test outlasts, and one that is waited for. */
 export const LONG_MS = 60_000;
 export const SHORT_MS = 30;
+/** A delay that is waited for, and not over before a slow machine has looked. */
+export const HELD_MS = 500;
 
 export const UNKNOWN_ID = QueueItemId.parse('01HZZZZZZZ0000000000000000');
 export const STRANGE_TOKEN = LeaseToken.parse('not-a-token-of-this-queue');

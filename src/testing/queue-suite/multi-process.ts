@@ -79,7 +79,7 @@ export const multiProcess: Cases = {
     const a = await takeLeased(one, LONG_MS);
     await refused(other.ack(a.id), 'LEASE_TOKEN_REQUIRED', 'SchemaViolation');
     await other.ack(a.id, a.token);
-    const b = await takeLeased(one, SHORT_MS);
+    const b = await takeLeased(one, LONG_MS);
     assert.ok(b.token);
     await other.extendLease(b.id, b.token, 1);
     await until(async () => (await other.stats()).pending === 1);

@@ -43,7 +43,7 @@ describe('several processes', () => {
     const queue = await open({ maxAttempts: 10 });
     await queue.enqueueMany(['leased', 'short', 'unleased', 'pending'].map((name) => Buffer.from(name)));
     const holder = await child(
-      `await queue.dequeueWithLease(60000); await queue.dequeueWithLease(300); await queue.dequeue(); console.log('held'); await line();`,
+      `await queue.dequeueWithLease(60000); await queue.dequeueWithLease(3000); await queue.dequeue(); console.log('held'); await line();`,
     );
     expect(await holder.line()).toBe('held');
     // While it lives, nobody gets what it has: an opening sees that it does.
