@@ -6,7 +6,7 @@
  * systeminformation answers, and GPUs are not enumerated. GPUs come from the GpuEnumerators that are bound, never
  * from here; none of them can make `inventory()` fail.
  */
-import { hostname, release } from 'node:os';
+import { availableParallelism, hostname, release, totalmem } from 'node:os';
 import * as check from '../../contracts/arguments.js';
 import type { ComputeHint, ComputeInventory, InventoryOptions } from '../../contracts/compute-hint.js';
 import { FatalError } from '../../contracts/errors.js';
@@ -20,6 +20,7 @@ import {
   askMachineModel,
   askMemory,
   importSystemInformation,
+  mayAsk,
   type OpenSystemInformation,
 } from './compute/system-information.js';
 
@@ -77,8 +78,8 @@ export class LinuxComputeHint implements ComputeHint {
     const files = new KernelFiles(this.#root);
     const machine = readMachine(files, this.#cpuInfo);
     const limits = readLimits(files);
-    const cpuCount = machine.cpuCount ?? (await askCpu(this.#systemInformation)).count;
-    const memoryBytes = machine.memoryBytes ?? (await askMemory(this.#systemInformation)).totalBytes;
+    const cpuCount = machine.cpuCount ?? (await this.#cpuCountWithoutProc());
+    const memoryBytes = machine.memoryBytes ?? (await this.#memoryBytesWithoutProc());
     return {
       cpuCount,
       memoryMib: mebibytes(memoryBytes),
@@ -97,6 +98,18 @@ export class LinuxComputeHint implements ComputeHint {
       hostname: machine.hostname ?? hostname(),
       kernel: machine.kernel ?? release(),
     };
+  }
+
+  /**
+   * systeminformation counts by /proc, too: where all of it is hidden, and not a file of it alone, only the kernel is
+   * left to ask. It tells how many CPUs this process may run on.
+   */
+  async #cpuCountWithoutProc(): Promise<number> {
+    return mayAsk() ? (await askCpu(this.#systemInformation, availableParallelism())).count : availableParallelism();
+  }
+
+  async #memoryBytesWithoutProc(): Promise<number> {
+    return mayAsk() ? (await askMemory(this.#systemInformation)).totalBytes : totalmem();
   }
 
   /** Always `null`: nothing on a machine of one's own announces that it is taken away. */

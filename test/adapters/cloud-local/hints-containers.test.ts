@@ -1,8 +1,9 @@
 /** Containers and sandboxes as they are met: recorded ones, and a real cgroup where this machine lets one be made. */
 import { spawnSync } from 'node:child_process';
 import { accessSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
+import { availableParallelism, cpus, hostname, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { LinuxComputeHint } from '../../../src/adapters/cloud-local/compute-hint.js';
 import { ComputeHint, type ComputeInventory } from '../../../src/contracts/index.js';
@@ -23,6 +24,9 @@ import {
 } from './recorded-linux.js';
 
 afterAll(removeTrees);
+
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
+const onLinux = process.platform === 'linux' ? test : test.skip;
 
 /** systeminformation on a host of 4 CPUs and 4,000 MiB. */
 const systemInformation = async () => ({
@@ -74,6 +78,42 @@ describe('recorded containers', () => {
   });
 });
 
+/** The inventory of a new process that is started by `command`, its last arguments being Node's. */
+async function inventoryBy(command: string, args: readonly string[]): Promise<ComputeInventory> {
+  const module = await bundle('src/adapters/cloud-local/compute-hint.ts');
+  const script = `const { LinuxComputeHint } = await import(${JSON.stringify(module)});
+    console.log(JSON.stringify(await new LinuxComputeHint().inventory()));`;
+  const node = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script];
+  const { stdout, stderr } = spawnSync(command, [...args, ...node], { encoding: 'utf8' });
+  expect(stderr).toBe('');
+  return JSON.parse(stdout) as ComputeInventory;
+}
+
+/** What every process is told, by system calls, of this machine. */
+const TOLD = { cpuCount: availableParallelism(), memoryMib: Math.floor(totalmem() / 2 ** 20) };
+
+/** In a mount namespace of its own, with an empty folder where /proc was. */
+const HIDING = ['-rm', 'sh', '-c', 'mount -t tmpfs none /proc && exec "$0" "$@"', process.execPath];
+const hiding = spawnSync('unshare', [...HIDING, '--version'], { encoding: 'utf8' });
+const NO_HIDING = hiding.status === 0 ? null : (hiding.error?.message ?? hiding.stderr.trim());
+const whereHidden = NO_HIDING === null ? test : test.skip;
+
+whereHidden(`/proc is hidden for real${NO_HIDING === null ? '' : ` (skipped: ${NO_HIDING})`}`, async () => {
+  expect(await inventoryBy('unshare', HIDING)).toMatchObject({ ...TOLD, cpuModel: null, hostname: hostname() });
+});
+
+const PERMISSION = ['--permission', '--experimental-permission'].find((flag) =>
+  process.allowedNodeEnvironmentFlags.has(flag),
+);
+
+onLinux(
+  "Node's permission model, without leave to read /proc or to start processes (skipped but on Linux)",
+  async () => {
+    const args = [PERMISSION ?? '', `--allow-fs-read=${ROOT}/`];
+    expect(await inventoryBy(process.execPath, args)).toMatchObject({ ...TOLD, memoryAvailableMib: null });
+  },
+);
+
 /** The files in which a version has a limit, the quota before its period. */
 const KINDS = [
   { version: 2, folders: [''], limits: { 'memory.max': '536870912', 'cpu.max': '50000 100000' } },
@@ -122,19 +162,10 @@ const inCgroup = typeof cgroup === 'string' ? describe.skip : describe;
 
 inCgroup(`a real cgroup${typeof cgroup === 'string' ? ` (skipped: ${cgroup})` : ''}`, () => {
   test('of half a CPU and 512 MiB: the limits that a process in it has', async () => {
-    const module = await bundle('src/adapters/cloud-local/compute-hint.ts');
-    const script = `const { LinuxComputeHint } = await import(${JSON.stringify(module)});
-      console.log(JSON.stringify(await new LinuxComputeHint().inventory()));`;
     const { folders, remove } = makeCgroup() as Exclude<typeof cgroup, string>;
     const enter = folders.map((folder) => `echo $$ > ${folder}/cgroup.procs`).join(' && ');
-    const { stdout, stderr } = spawnSync(
-      'sh',
-      ['-c', `${enter} && exec "$0" --input-type=module -e "$1"`, process.execPath, script],
-      { encoding: 'utf8' },
-    );
-    remove();
-    expect(stderr).toBe('');
-    const { cpuCount, memoryMib, cpuLimit, memoryLimitMib } = JSON.parse(stdout) as ComputeInventory;
+    const inventory = await inventoryBy('sh', ['-c', `${enter} && exec "$0" "$@"`, process.execPath]).finally(remove);
+    const { cpuCount, memoryMib, cpuLimit, memoryLimitMib } = inventory;
     expect({ cpuCount, memoryMib }).toEqual({ cpuCount: cpus().length, memoryMib: Math.floor(totalmem() / 2 ** 20) });
     expect({ cpuLimit, memoryLimitMib }).toEqual({ cpuLimit: cpus().length === 1 ? null : 1, memoryLimitMib: 512 });
   });

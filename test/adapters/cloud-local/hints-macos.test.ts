@@ -106,6 +106,21 @@ describe('macOS, from recorded answers of systeminformation', () => {
     });
   });
 
+  test.each([
+    ['cpu().cores', { cpu: async () => ({ cores: 0, manufacturer: '', brand: '', flags: '' }) }, 0],
+    ['mem().total', { mem: async () => ({ total: Number.NaN, available: 0 }) }, Number.NaN],
+  ])(
+    'when nothing tells %s, the failure is FatalError Internal and says what is missing',
+    async (what, answers, it) => {
+      await expect(hintOf(answers).inventory()).rejects.toMatchObject({
+        severity: 'fatal',
+        kind: 'Internal',
+        message: `systeminformation answered ${it} for ${what}, and nothing else tells it`,
+        context: { what },
+      });
+    },
+  );
+
   for (const c of conformance(ComputeHint)) test(c.name, () => c.run(async () => hintOf({})));
 });
 

@@ -28,10 +28,10 @@ export class KernelFiles {
 
   #read(path: string): string | null {
     const file = join(this.#root, path);
-    // A third of the files are not there on any one machine, and an error with its stack takes ten times the look.
-    if (!existsSync(file)) return null;
     try {
-      return readFileSync(file, 'utf8');
+      // A third of the files are not there on any one machine, and an error with its stack takes ten times the look.
+      // Under Node's permission model even the look throws.
+      return existsSync(file) ? readFileSync(file, 'utf8') : null;
     } catch {
       return null;
     }

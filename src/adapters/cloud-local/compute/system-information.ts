@@ -27,13 +27,25 @@ export type OpenSystemInformation = () => Promise<SystemInformation>;
 /** The package itself; its import takes about 30 ms the first time. */
 export const importSystemInformation: OpenSystemInformation = async () => (await import('systeminformation')).default;
 
-/** @throws FatalError Internal when the number of CPUs cannot be had. */
+/**
+ * Whether systeminformation can be asked. Its cpu() starts processes, and where Node's permission model forbids that,
+ * the error is thrown out of reach of any catch and ends this process.
+ */
+export function mayAsk(): boolean {
+  return process.permission?.has('child') ?? true;
+}
+
+/**
+ * @param otherwise the count where it tells none
+ * @throws FatalError Internal when the number of CPUs cannot be had
+ */
 export async function askCpu(
   open: OpenSystemInformation,
+  otherwise?: number,
 ): Promise<{ count: number; model: string | null; flags: string[] }> {
   const { cores, manufacturer, brand, flags } = await ask('cpu()', async () => (await open()).cpu());
   return {
-    count: figure('cpu().cores', cores),
+    count: figure('cpu().cores', cores || (otherwise ?? cores)),
     model: brand ? `${manufacturer} ${brand}`.trim() : null,
     flags: flags.split(/\s+/).filter(Boolean),
   };
