@@ -34,7 +34,10 @@ export interface LinuxComputeHintOptions extends MacosComputeHintOptions {
   readonly root?: string;
   /** Default: none, so no GPUs. */
   readonly enumerators?: GpuEnumerators;
-  /** How long one enumerator may take before its GPUs are left out. Default 15,000: three times what `nvml` allows itself. */
+  /**
+   * How long one enumerator may take before its GPUs are left out, ms; 600,000 at most. Default 15,000: three times what
+   * `nvml` allows itself.
+   */
   readonly gpuTimeoutMs?: number;
 }
 
@@ -66,9 +69,9 @@ export class LinuxComputeHint implements ComputeHint {
 
   constructor(given: LinuxComputeHintOptions = {}) {
     const options = check.known('options', given, ['root', 'enumerators', 'gpuTimeoutMs', 'systemInformation']);
-    this.#root = options.root ?? '/';
+    this.#root = check.text('root', options.root ?? '/', 1, 4096);
     this.#enumerators = options.enumerators ?? [];
-    this.#gpuTimeoutMs = options.gpuTimeoutMs ?? 15_000;
+    this.#gpuTimeoutMs = check.integer('gpuTimeoutMs', options.gpuTimeoutMs ?? 15_000, 1, 600_000);
     this.#systemInformation = options.systemInformation ?? importSystemInformation;
   }
 

@@ -174,6 +174,49 @@ describe('an enumerator that cannot answer costs its GPUs, and inventory() does 
     expect(reason).toMatch(/^a GpuEnumerator failed: /);
   });
 
+  test.each([
+    ['a GPU that is none', { gpus: [null], source: 'x' }, /^gpus\[0\] must be an object, found null$/],
+    [
+      'a GPU without a model',
+      { gpus: [{ ...gpu({}), model: undefined }], source: 'x' },
+      /^gpus\[0\]\.model must be text, found undefined$/,
+    ],
+    [
+      'memory as text',
+      { gpus: [gpu({}), { ...gpu({}), memoryMib: '8' }], source: 'x' },
+      /^gpus\[1\]\.memoryMib must be/,
+    ],
+    [
+      'a share in percent',
+      { gpus: [gpu({ utilization: 37 })], source: 'x' },
+      /^gpus\[0\]\.utilization must be a share/,
+    ],
+    ['heat in words', { gpus: [{ ...gpu({}), temperatureC: 'hot' }], source: 'x' }, /^gpus\[0\]\.temperatureC must be/],
+    ['a mode in words', { gpus: [{ ...gpu({}), migMode: 'on' }], source: 'x' }, /^gpus\[0\]\.migMode must be true or/],
+    ['no source', { gpus: [gpu({})], reason: null }, /^source must be/],
+    ['a reason that is a number', { gpus: [], source: 'x', reason: 7 }, /^reason must be/],
+    ['warnings that are not text', { gpus: [gpu({})], source: 'x', warnings: [7] }, /^warnings\[0\] must be/],
+  ])('one that answers %s: none of its GPUs, and what is wrong with its answer', async (_, answer, message) => {
+    const [gpus, reason] = await gpusOf([answering(answer)]);
+    expect(gpus).toEqual([]);
+    expect(reason).toMatch(/^a GpuEnumerator failed: /);
+    expect(reason?.replace('a GpuEnumerator failed: ', '')).toMatch(message);
+  });
+
+  test('what the contract does not know of a GPU is left out: the inventory stays plain data', async () => {
+    const [gpus] = await gpusOf([answering({ gpus: [{ ...gpu({}), handle: 7n }], source: 'x' })]);
+    expect(gpus).toEqual([gpu({})]);
+  });
+
+  test.each([
+    [{ gpuTimeoutMs: 0 }, 'gpuTimeoutMs must be an integer from 1 to 600000, found 0'],
+    // A timer of Node fires at once for as much.
+    [{ gpuTimeoutMs: 3_000_000_000 }, 'gpuTimeoutMs must be an integer from 1 to 600000, found 3000000000'],
+    [{ root: 7 }, 'root must be'],
+  ])('%j is refused', (options, message) => {
+    expect(() => new LinuxComputeHint(options as object)).toThrow(message);
+  });
+
   test('one that never answers is left after gpuTimeoutMs', async () => {
     const silent: GpuEnumerator = { enumerate: () => new Promise(() => {}) };
     const hint = new LinuxComputeHint({ root, enumerators: [silent], gpuTimeoutMs: 20 });

@@ -2,6 +2,7 @@
  * Asks every GpuEnumerator at once and merges what they found, in the enumerators' order. Never rejects: one that
  * throws, answers nonsense or does not answer in time costs its own GPUs, and says so in its source's reason.
  */
+import * as check from '../../../contracts/arguments.js';
 import type { EnumerateOptions, GpuEnumerator, GpuInfo, GpuSource } from '../../../contracts/compute-hint.js';
 import { show } from '../../../contracts/ids.js';
 import type { Instances } from '../../../contracts/plugin.js';
@@ -83,17 +84,66 @@ async function enumerate(
   instance: string | null,
   options: EnumerateOptions,
 ): Promise<Answer> {
-  const { gpus, source, reason, driverVersion = null, warnings = [] } = await enumerator.enumerate(options);
-  // A copy, and the reading of every key here, so that a plugin's nonsense fails within `ask`.
-  const copies = gpus.map((gpu) => ({ ...gpu }));
+  const answer = await enumerator.enumerate(options);
+  // Read and copied here, so that a plugin's nonsense fails within `ask` and not where the inventory is used.
+  const source = text('source', answer.source);
+  const gpus = answer.gpus.map((gpu, i) => checked(`gpus[${i}]`, gpu));
   return {
     instance,
-    gpus: copies,
+    gpus,
     source,
-    reason: copies.length > 0 ? null : (reason ?? `${source} found no GPU`),
-    driverVersion,
-    warnings: [...warnings],
+    reason: gpus.length > 0 ? null : (orNull(text)('reason', answer.reason ?? null) ?? `${source} found no GPU`),
+    driverVersion: orNull(text)('driverVersion', answer.driverVersion ?? null),
+    warnings: Array.from(answer.warnings ?? [], (warning, i) => text(`warnings[${i}]`, warning)),
   };
+}
+
+type Check<T> = (what: string, value: unknown) => T;
+
+const text: Check<string> = (what, value) => {
+  if (typeof value === 'string' && value !== '') return value;
+  throw check.invalid(what, 'text', value);
+};
+const count: Check<number> = (what, value) => check.integer(what, value, 0);
+const orNull =
+  <T>(one: Check<T>): Check<T | null> =>
+  (what, value) =>
+    value === null ? null : one(what, value);
+
+const CHECKS: { readonly [K in keyof GpuInfo]-?: Check<GpuInfo[K]> } = {
+  vendor: text,
+  model: text,
+  memoryMib: count,
+  source: text,
+  index: orNull(count),
+  uuid: orNull(text),
+  pciBusId: orNull(text),
+  memoryUsedMib: orNull(count),
+  utilization: orNull((what, value) => {
+    if (typeof value === 'number' && value >= 0 && value <= 1) return value;
+    throw check.invalid(what, 'a share from 0 to 1', value);
+  }),
+  temperatureC: orNull((what, value) => {
+    if (typeof value === 'number' && Number.isFinite(value)) return value;
+    throw check.invalid(what, 'a number', value);
+  }),
+  computeCapability: orNull(text),
+  migMode: orNull((what, value) => {
+    if (typeof value === 'boolean') return value;
+    throw check.invalid(what, 'true or false', value);
+  }),
+};
+
+const REQUIRED: ReadonlySet<string> = new Set<keyof GpuInfo>(['vendor', 'model', 'memoryMib', 'source']);
+
+/** A copy of what the contract knows of a GPU. */
+function checked(what: string, gpu: GpuInfo): GpuInfo {
+  if (typeof gpu !== 'object' || gpu === null) throw check.invalid(what, 'an object', gpu);
+  const entries = Object.entries(CHECKS).flatMap(([key, one]) => {
+    const value: unknown = gpu[key as keyof GpuInfo];
+    return value === undefined && !REQUIRED.has(key) ? [] : [[key, one(`${what}.${key}`, value)]];
+  });
+  return Object.fromEntries(entries) as GpuInfo;
 }
 
 function unanswered(instance: string | null, reason: string): GpuSource {
