@@ -18,7 +18,8 @@ export interface ConformanceTarget<T> {
   open(): T | Promise<T>;
   /**
    * The instance that the last `open()` made, opened again after it was closed, with what it kept. Needed by the cases
-   * of adapters whose state outlives an instance (for a queue: feature `replay`).
+   * of adapters whose state outlives an instance (for a queue: feature `replay`; with `multi-process` it is called while
+   * the other is open, too).
    */
   reopen?(): T | Promise<T>;
 }

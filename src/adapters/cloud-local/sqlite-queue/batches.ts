@@ -29,8 +29,9 @@ import {
   type Table,
 } from './table.js';
 
-/** Calls of one transaction: past that the others would wait for too long. */
+/** Calls of one transaction, and bytes that they bring: past that the others would wait for too long. */
 const CALLS_MAX = 1_024;
+const BYTES_MAX = 16 * 1024 * 1024;
 
 /** What meets every call alike: trying each by itself would only take longer. */
 const COMMON_FAILURES: ReadonlySet<string> = new Set(['STORAGE_BUSY', 'STORAGE_REPLACED', 'IO_DENIED']);
@@ -111,8 +112,19 @@ export class Batches {
   async #run(): Promise<void> {
     // Everything that is called in this turn of the loop shares the first transaction.
     await null;
-    while (this.#waiting.length > 0) await this.#settle(this.#waiting.splice(0, CALLS_MAX));
+    while (this.#waiting.length > 0) await this.#settle(this.#next());
     this.#running = null;
+  }
+
+  #next(): Call[] {
+    let bytes = 0;
+    let count = 0;
+    for (const call of this.#waiting) {
+      if (call.kind === 'enqueue') for (const { length } of call.payloads) bytes += length;
+      if (count > 0 && (bytes > BYTES_MAX || count === CALLS_MAX)) break;
+      count++;
+    }
+    return this.#waiting.splice(0, count);
   }
 
   async #settle(calls: readonly Call[]): Promise<void> {
