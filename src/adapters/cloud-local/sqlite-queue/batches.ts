@@ -356,7 +356,6 @@ class Batch {
   /** One read serves all the calls, first come, first served. An item without attempts left dies instead. */
   async #take(calls: readonly Take[], sums: Sums): Promise<void> {
     const taken = calls.map((): QueueItem[] => []);
-    const changes: Change[] = [];
     let at = 0;
     const missing = () => calls.reduce((sum, { max }, i) => sum + max - (taken[i] as QueueItem[]).length, 0);
     for (let want = missing(); want > 0 && sums.pending > 0; want = missing()) {
@@ -383,7 +382,6 @@ class Batch {
       }
       // Before the next round reads what is ready.
       await this.#table.update(round);
-      changes.push(...round);
     }
     for (const [i, call] of calls.entries()) this.outcomes.push(() => call.resolve(taken[i] as QueueItem[]));
   }
