@@ -2,8 +2,8 @@
  * `local.memory`: Storage in this process's memory, gone with the instance. For tests and trials.
  *
  * A commit takes effect before `commit()` returns its promise, so transactions are in order by themselves. Each namespace
- * keeps its keys in one sorted array: appending, as queues do, costs a comparison; inserting in the middle moves what
- * follows. Locks are per instance. It promises nothing beyond the process (`durability` is `off`).
+ * keeps its keys in one sorted array: adding at the back and deleting near the front, as queues do, costs a search; in
+ * the middle it moves half of the keys. Locks are per instance. It promises nothing beyond the process (`durability` is `off`).
  */
 import { checked } from '../../contracts/capability.js';
 import { FatalError } from '../../contracts/errors.js';
@@ -18,6 +18,7 @@ import {
 } from '../../contracts/storage.js';
 import { type Batch, checksHold, collectBatch, lockedError } from './storage/batch.js';
 import { decodePath, encodePath, rangeOf, successor } from './storage/keys.js';
+import { SortedKeys } from './storage/sorted-keys.js';
 import { Watchers } from './storage/watch.js';
 
 /** Entries that a scan takes out at a time. */
@@ -26,7 +27,7 @@ const PAGE_ENTRIES = 256;
 /** One namespace: values by encoded key, and the keys in byte order. A key is latin1 text, a character for a byte. */
 interface Namespace {
   readonly values: Map<string, Uint8Array>;
-  readonly keys: string[];
+  readonly keys: SortedKeys;
 }
 
 export class MemoryStorage implements Storage {
@@ -121,28 +122,29 @@ export class MemoryStorage implements Storage {
   #write({ namespace, path }: StorageKey, value: Uint8Array | null): void {
     let space = this.#namespaces.get(namespace);
     if (space === undefined) {
-      space = { values: new Map(), keys: [] };
+      space = { values: new Map(), keys: new SortedKeys() };
       this.#namespaces.set(namespace, space);
     }
     const { values, keys } = space;
     const key = encodePath(path).toString('latin1');
     const known = values.has(key);
     if (value !== null) {
-      if (!known) keys.splice(indexFrom(keys, key), 0, key);
+      if (!known) keys.add(key);
       values.set(key, value);
     } else if (known) {
-      keys.splice(indexFrom(keys, key), 1);
+      keys.delete(key);
       values.delete(key);
     }
   }
 
   #page(namespace: string, from: string, end: string | undefined, entriesMax: number) {
-    const { keys, values } = this.#namespaces.get(namespace) ?? { keys: [], values: new Map<string, Uint8Array>() };
     const page: { key: Buffer; value: Uint8Array }[] = [];
-    for (let i = indexFrom(keys, from); i < keys.length && page.length < entriesMax; i++) {
-      const key = keys[i] as string;
+    const space = this.#namespaces.get(namespace);
+    if (space === undefined) return page;
+    for (const key of space.keys.from(from)) {
       if (end !== undefined && key >= end) break;
-      page.push({ key: Buffer.from(key, 'latin1'), value: values.get(key) as Uint8Array });
+      page.push({ key: Buffer.from(key, 'latin1'), value: space.values.get(key) as Uint8Array });
+      if (page.length === entriesMax) break;
     }
     return page;
   }
@@ -151,18 +153,4 @@ export class MemoryStorage implements Storage {
     if (this.#closed)
       throw new FatalError('Internal', 'the storage (adapter local.memory) is closed', { code: 'CLOSED' });
   }
-}
-
-/** Index of the first of the sorted `keys` that is `from` or after it. */
-function indexFrom(keys: readonly string[], from: string): number {
-  const last = keys.at(-1);
-  if (last === undefined || last < from) return keys.length;
-  let low = 0;
-  let high = keys.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((keys[middle] as string) < from) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
