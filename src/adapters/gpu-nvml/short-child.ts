@@ -135,6 +135,8 @@ export class ShortChildren {
         process.off('exit', kill);
         if (this.#stuck === child) this.#stuck = null;
         clearTimeout(timer);
+        // What has ended cannot be killed: it would be waited for in vain, and for ever taken to be stuck.
+        signal?.removeEventListener('abort', abort);
         // 'close' comes when its pipes have, and never while a process that it left behind holds one.
         timer = setTimeout(() => reaped(code, endedBy), DRAIN_MS_MAX);
       });

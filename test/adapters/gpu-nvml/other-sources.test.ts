@@ -1,5 +1,7 @@
 /** The sources after NVML: nvidia-smi, as scripts that print what it has been seen to print, and amdgpu's files in /sys. */
+import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
@@ -120,6 +122,21 @@ onLinux('nvidia-smi (skipped elsewhere than on Linux)', () => {
     expect(gpus).toHaveLength(1);
     const { reason } = await answerOf('/bin/sleep 5 & exec /bin/sleep 5', [], 1_500);
     expect(reason).toBe(`${NO_KOFFI}; nvidia-smi did not answer within 1500 ms: the driver hangs`);
+  });
+
+  test('a stop just after it has ended, while such a process holds its output: nothing is stuck', async () => {
+    const stop = new AbortController();
+    const children = new ShortChildren(((...args: unknown[]) => {
+      const started = (spawn as (...args: unknown[]) => ChildProcess)(...args);
+      return started.once('exit', () => setImmediate(() => stop.abort()));
+    }) as typeof spawn);
+    const [file, answersOn] = ['/bin/sh', 1] as const;
+    const deadlineMs = performance.now() + 20_000;
+    const first = { file, answersOn, deadlineMs, args: ['-c', '/bin/sleep 2 & echo answer'], signal: stop.signal };
+    expect(await children.ask(first)).toMatchObject({ how: 'ended', code: 0, answer: 'answer\n' });
+    expect(await children.ask({ file, answersOn, deadlineMs, args: ['-c', 'echo next'] })).toMatchObject({
+      answer: 'next\n',
+    });
   });
 
   test('one that cannot be run is a reason, too', async () => {
