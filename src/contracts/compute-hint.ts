@@ -176,12 +176,13 @@ export interface WatchPreemptionOptions {
 /**
  * Notices that this machine is taken away: one when the signal first tells of it, one whenever the time has moved by more
  * than a poll and a second, one when it is withdrawn. A lead that stays the same is one notice, too: some clouds tell no
- * time, and their adapters answer with the least that is promised. The first reading is made at once. A comfort over {@link ComputeHint}: an
- * adapter supplies `preemptionSignal()` alone.
+ * time, and their adapters answer with the least that is promised. The first reading is made at once. A comfort over
+ * {@link ComputeHint}: an adapter supplies `preemptionSignal()` alone.
  *
  * Ends when `signal` aborts; a reading under way is not waited for. A reading that fails with a RecoverableError is
  * made again after the pause.
- * @throws what else `preemptionSignal` threw; FatalError SchemaViolation for an option that is not as it should be
+ * @throws what else `preemptionSignal` threw; FatalError SchemaViolation for an option that is not as it should be, and for
+ * an answer that is neither a number nor null
  */
 export async function* watchPreemption(
   hint: Pick<ComputeHint, 'preemptionSignal'>,
@@ -221,7 +222,12 @@ async function reading(
     signal?.addEventListener('abort', stop, { once: true });
   });
   try {
-    return await Promise.race([hint.preemptionSignal(), stopped]);
+    const leadMs = await Promise.race([hint.preemptionSignal(), stopped]);
+    if (leadMs === null || leadMs === undefined) return leadMs;
+    // What is no number would compare as no notice, for ever.
+    if (!Number.isFinite(leadMs)) throw check.invalid('what preemptionSignal() answers', 'ms or null', leadMs);
+    // The difference of two clocks: a time that has passed is now.
+    return Math.max(0, leadMs);
   } catch (error) {
     if (isCoreError(error) && error.severity === 'recoverable') return undefined;
     throw error;

@@ -88,6 +88,19 @@ describe('watchPreemption', () => {
     await expect(told(readings(error), 1)).rejects.toBe(error);
   });
 
+  test.each([Number.NaN, '10', Number.POSITIVE_INFINITY])(
+    'throws for an answer that is no number of ms: %p',
+    async (answer) => {
+      await expect(told(readings(null, answer as number), 1)).rejects.toThrow(
+        /^what preemptionSignal\(\) answers must be ms or null, found /,
+      );
+    },
+  );
+
+  test('a time that has passed is now', async () => {
+    expect(await told(readings(-5, MINUTE), 2)).toEqual([0, MINUTE]);
+  });
+
   test('ends when the signal aborts: before it, between readings, and in one that never answers', async () => {
     const all = async (hint: Pick<ComputeHint, 'preemptionSignal'>, signal: AbortSignal) => {
       const notices = [];
