@@ -183,7 +183,9 @@ function nothing(reason: string): ChildAnswer {
 }
 
 function final(source: string, { gpus, driverVersion, reason, warnings }: ChildAnswer) {
-  return { answer: { gpus, source, reason, driverVersion, warnings }, isFinal: true };
+  // Frozen: the same answer is given to all who ask while it is remembered.
+  for (const each of [gpus, warnings, ...gpus]) Object.freeze(each);
+  return { answer: Object.freeze({ gpus, source, reason, driverVersion, warnings }), isFinal: true };
 }
 
 /** AMD's PCI vendor id. */

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { NvmlEnumerator, type NvmlEnumeratorOptions } from '../../../src/adapters/gpu-nvml/enumerator.js';
 import { ShortChildren } from '../../../src/adapters/gpu-nvml/short-child.js';
-import { type GpuEnumeration, GpuEnumerator } from '../../../src/contracts/index.js';
+import { type GpuEnumeration, GpuEnumerator, type GpuInfo } from '../../../src/contracts/index.js';
 import { conformance } from '../../../src/testing/conformance.js';
 import '../../../src/testing/gpu-enumerator-suite.js';
 import { bundle } from '../../support/bundle.js';
@@ -402,6 +402,14 @@ withLibrary(`children and what is remembered${why}`, () => {
     expect(second).toBe(first);
     expect(await one.enumerate()).toBe(first);
     expect(count()).toBe(1);
+  });
+
+  test('a caller that writes to its answer is refused: the remembered one is the same for all', async () => {
+    const one = counting({ libraryPath: fakeLibrary('LOST') }).make();
+    const { gpus, warnings } = await one.enumerate();
+    expect(() => (gpus as GpuInfo[]).pop()).toThrow(TypeError);
+    expect(() => (warnings as string[]).pop()).toThrow(TypeError);
+    expect(() => Object.assign(gpus[0] ?? {}, { model: 'other' })).toThrow(TypeError);
   });
 
   test('maxAgeMs and cacheMs: an answer that is too old is asked for anew', async () => {
