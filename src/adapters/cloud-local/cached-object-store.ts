@@ -163,9 +163,14 @@ export class CachedObjectStore implements ObjectStore {
     return this.#behind.list(options);
   }
 
-  /** Waits for copies that are being written. The store behind is not ours to close. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Resolves when nothing goes on beside the calls: copies are written, evictions done. */
+  async settled(): Promise<void> {
     while (this.#beside.size > 0) await Promise.all(this.#beside);
+  }
+
+  /** The store behind is not ours to close. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.settled();
   }
 
   /** What the folder has, or `undefined` where the store behind has to be asked. */

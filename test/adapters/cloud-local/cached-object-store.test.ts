@@ -90,7 +90,7 @@ describe('what is read', () => {
 
     const later = await opened({ root }, behind);
     expect(Buffer.from(await later.cache.getBytes(id)).toString()).toBe('hello');
-    await later.cache[Symbol.asyncDispose]();
+    await later.cache.settled();
     expect(later.cache.stats()).toMatchObject({ hits: 1, misses: 0, objects: 1, bytes: 5 });
   });
 
@@ -104,7 +104,7 @@ describe('what is read', () => {
     const reader = (await cache.getStream(part)).getReader();
     await reader.read();
     await reader.cancel();
-    await cache[Symbol.asyncDispose]();
+    await cache.settled();
     expect(cache.stats()).toMatchObject({ objects: 1, bytes: 3_000_000 });
     await cache.getBytes(whole);
     await cache.getBytes(part);
@@ -182,7 +182,7 @@ describe('what is put', () => {
       throw new Error('no more');
     };
     await expect(cache.putStream(failing())).rejects.toThrow('no more');
-    await cache[Symbol.asyncDispose]();
+    await cache.settled();
     for await (const id of behind.list()) throw new Error(`${id} is there`);
     expect(cache.stats()).toMatchObject({ objects: 0, failures: 0 });
   });
@@ -215,7 +215,7 @@ describe('the bound', () => {
     for (const text of ['a', 'b', 'c']) ids.push(await cache.putBytes(Buffer.from(text.repeat(10))));
     await cache.getBytes(ids[0] as ContentId);
     await cache.putBytes(Buffer.from('d'.repeat(10)));
-    await cache[Symbol.asyncDispose]();
+    await cache.settled();
     const before = cache.stats();
     expect(before).toMatchObject({ objects: 3, bytes: 30, evictions: 1 });
     await cache.getBytes(ids[0] as ContentId);
@@ -229,7 +229,7 @@ describe('the bound', () => {
     const other = await FsObjectStore.open(root, { durability: 'none' });
     for (let i = 0; i < 20; i++) await other.putBytes(Buffer.alloc(10, i));
     const { cache } = await opened({ root, maxBytes: 100, maxObjectBytes: 10 }, behind);
-    await cache[Symbol.asyncDispose]();
+    await cache.settled();
     expect(cache.stats()).toMatchObject({ objects: 10, bytes: 100, evictions: 10 });
     let held = 0;
     for await (const _ of other.list()) held += 1;
@@ -241,7 +241,7 @@ describe('the bound', () => {
     const ids = [await cache.putBytes(Buffer.alloc(11)), await cache.putStream(pieces('123456', '789012'))];
     for (const id of ids) await read(await cache.getStream(id));
     for (const id of ids) await cache.getBytes(id);
-    await cache[Symbol.asyncDispose]();
+    await cache.settled();
     expect(cache.stats()).toMatchObject({ objects: 0, hits: 0, failures: 0 });
     expect(calls).toMatchObject({ getBytes: 2, getStream: 2 });
   });
@@ -289,7 +289,7 @@ test('random calls on it answer as the store behind does', async () => {
           else expect(answer).toBe('OBJECT_NOT_FOUND');
         }
       }
-      await cache[Symbol.asyncDispose]();
+      await cache.settled();
       expect(cache.stats().bytes).toBeLessThanOrEqual(5_000);
     }),
     { numRuns: 40 },
