@@ -123,7 +123,7 @@ export const DATA: Row[] = [
     setUp: (place, id) => truncateSync(blob(place, id), 3),
     code: 1,
     says: [],
-    prints: /^corrupt [0-9a-f]{64}\n1 object checked, 0 B, 1 failed\n$/,
+    prints: /^corrupt [0-9a-f]{64}\n1 object checked, 3 B, 1 failed\n$/,
     mend: null,
   },
   {
