@@ -4,63 +4,12 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { MemoryStorage } from '../../src/adapters/cloud-local/memory-storage.js';
 import { capability } from '../../src/contracts/capability.js';
-import { ObjectStore, SecretStore, SecretValue, Storage } from '../../src/contracts/index.js';
+import { ObjectStore, SecretValue, Storage } from '../../src/contracts/index.js';
 import { reloadIsolated } from '../../src/registry/isolation/isolate.js';
-import { type Isolated, type IsolatedOptions, isolate } from './isolation-support.js';
+import { alive, type Isolated, isolate, openSecrets, secrets, started, stopAll, until } from './isolation-support.js';
 
-let started: Isolated[] = [];
+afterEach(stopAll);
 
-afterEach(async () => {
-  for (const plugin of started) await plugin.stop();
-  started = [];
-});
-
-/** A SecretStore whose `get(what)` does what `bodies[what]` says, and otherwise answers `what`; `factory` may set `setUp` and `more`. */
-async function secrets(
-  bodies: Record<string, string> = {},
-  { factory = '', ...options }: Partial<IsolatedOptions> & { readonly factory?: string } = {},
-): Promise<Isolated> {
-  const cases = Object.entries(bodies).map(([name, body]) => `case ${JSON.stringify(name)}: { ${body} }`);
-  const plugin = await isolate({
-    adapters: { 'acme.secrets': SecretStore },
-    code: `
-      import fs from 'node:fs';
-      import { spawnSync } from 'node:child_process';
-      let setUp = () => {};
-      let more = {};
-      ${factory}
-      export default definePlugin({ adapters: { 'acme.secrets': async (ctx) => {
-        await setUp(ctx);
-        return {
-          get: async (what) => {
-            switch (what) { ${cases.join('\n')} }
-            return new SecretValue(what);
-          },
-          put: async () => {},
-          names: async () => [String(process.pid)],
-          ...more,
-        };
-      } } });`,
-    ...options,
-  });
-  started.push(plugin);
-  return plugin;
-}
-
-const openSecrets = (plugin: Isolated, config = {}, context = {}) =>
-  plugin.open(SecretStore, 'acme.secrets', config, context);
-const alive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-};
-const until = async (holds: () => boolean) => {
-  for (let i = 0; i < 500 && !holds(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
-  expect(holds()).toBe(true);
-};
 const BLOCK = 'for (;;);';
 const code = (name: string) => expect.objectContaining({ code: name });
 

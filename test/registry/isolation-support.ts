@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Capability } from '../../src/contracts/capability.js';
 import { systemClock } from '../../src/contracts/clock.js';
-import { FatalError } from '../../src/contracts/errors.js';
+import { FatalError, SecretStore } from '../../src/contracts/index.js';
 import type { Logger, PluginContext, PluginManifest } from '../../src/contracts/plugin.js';
 import { IsolatedPlugin, type Limits } from '../../src/registry/isolation/isolate.js';
 
@@ -22,7 +22,7 @@ export interface IsolatedOptions {
   readonly manifest?: Partial<PluginManifest>;
   /** Of each adapter's manifest. */
   readonly adapter?: object;
-  readonly limits?: Limits;
+  readonly limits?: Partial<Limits>;
 }
 
 /** A plugin in a process of its own, without a host. */
@@ -105,3 +105,59 @@ export async function isolate({ adapters, code, manifest, adapter, limits }: Iso
     },
   };
 }
+
+/** What {@link stopAll} stops. */
+export const started: Isolated[] = [];
+
+export async function stopAll(): Promise<void> {
+  for (const plugin of started.splice(0)) await plugin.stop();
+}
+
+/** A SecretStore whose `get(what)` does what `bodies[what]` says, and otherwise answers `what`; `factory` may set `setUp` and `more`. */
+export async function secrets(
+  bodies: Record<string, string> = {},
+  { factory = '', ...options }: Partial<IsolatedOptions> & { readonly factory?: string } = {},
+): Promise<Isolated> {
+  const cases = Object.entries(bodies).map(([name, body]) => `case ${JSON.stringify(name)}: { ${body} }`);
+  const plugin = await isolate({
+    adapters: { 'acme.secrets': SecretStore },
+    code: `
+      import fs from 'node:fs';
+      import { spawnSync } from 'node:child_process';
+      let setUp = () => {};
+      let more = {};
+      ${factory}
+      export default definePlugin({ adapters: { 'acme.secrets': async (ctx) => {
+        await setUp(ctx);
+        return {
+          get: async (what) => {
+            switch (what) { ${cases.join('\n')} }
+            return new SecretValue(what);
+          },
+          put: async () => {},
+          names: async () => [String(process.pid)],
+          ...more,
+        };
+      } } });`,
+    ...options,
+  });
+  started.push(plugin);
+  return plugin;
+}
+
+export const openSecrets = (plugin: Isolated, config = {}, context = {}) =>
+  plugin.open(SecretStore, 'acme.secrets', config, context);
+
+export const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+export const until = async (holds: () => boolean) => {
+  for (let i = 0; i < 500 && !holds(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  if (!holds()) throw new Error('it did not come about within 5 s');
+};

@@ -28,7 +28,8 @@ export interface OpenRequest {
   readonly provides: string;
   /** What `ctx.has` answers, by `Name` or `Name#instance`. */
   readonly has: Readonly<Record<string, boolean>>;
-  readonly signal: AbortSignal;
+  /** Each ends the instance, or the way to it: what the factory answers after that is disposed. */
+  readonly signals: readonly AbortSignal[];
 }
 
 /** Names a capability where its token cannot go. */
@@ -70,19 +71,21 @@ const peer = new Peer(
   },
 );
 
-process.on('message', (message) => peer.receive(message as never));
+process.on('message', (message) => peer.receive(message));
 // Without its host there is nobody to serve.
 process.on('disconnect', () => process.exit());
 // A terminal or service manager signals the whole group: when to end is for the host to say, which first disposes.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
 
 async function open(request: OpenRequest): Promise<Lend> {
-  const { key, adapter, name, config, provides, signal } = request;
+  const { key, adapter, name, config, provides, signals } = request;
   const factory = plugin?.adapters[adapter];
   if (factory === undefined) throw new FatalError('PluginContract', `there is no factory for "${adapter}"`);
   const abort = new AbortController();
-  signal.addEventListener('abort', () => abort.abort(signal.reason), { once: true });
-  if (signal.aborted) abort.abort(signal.reason);
+  for (const signal of signals) {
+    signal.addEventListener('abort', () => abort.abort(signal.reason), { once: true });
+    if (signal.aborted) abort.abort(signal.reason);
+  }
   const entry: Opened = { abort, owned: [] };
   const context: PluginContext = {
     id: adapter,

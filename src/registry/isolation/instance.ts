@@ -62,7 +62,9 @@ export class IsolatedInstance {
   async open(process: PluginProcess): Promise<Remote> {
     const { name, config, signal } = this.#context;
     const { id: adapter, provides, timeouts } = this.#adapter;
-    const request: OpenRequest = { key: this.#key, adapter, name, config, provides, has: this.#has(), signal };
+    const late = new AbortController();
+    const signals = [signal, late.signal];
+    const request: OpenRequest = { key: this.#key, adapter, name, config, provides, has: this.#has(), signals };
     const limitMs = timeouts?.activateMs ?? ACTIVATE_MS;
     const check = () => void this.#plugin.check(process, `activating ${this.#who}`);
     const onAbort = () => setTimeout(check, 0).unref();
@@ -71,13 +73,17 @@ export class IsolatedInstance {
       const opening = process.peer.call(ROOT, 'open', [request]);
       const standIn = (await withTimeout(opening, limitMs, () => {
         check();
-        return failure('RC1302', `activation of ${this.#who} did not finish within ${limitMs} ms`);
+        const error = failure('RC1302', `activation of ${this.#who} did not finish within ${limitMs} ms`);
+        late.abort(error);
+        return error;
       })) as object;
       const reference = process.peer.reference(standIn);
       if (reference === undefined) throw new FatalError('Internal', `${this.#who} was not opened`);
       return { process, reference, standIn };
     } catch (error) {
-      throw isDenied(error) ? this.#denied(error, 'the factory') : error;
+      if (isDenied(error)) throw this.#denied(error, 'the factory');
+      if (isCoreError(error) || signal.aborted) throw error;
+      throw failure('RC1303', `activation of ${this.#who} failed: ${messageOf(error)}`, error);
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
@@ -85,6 +91,11 @@ export class IsolatedInstance {
 
   /** Takes another process's instance in place of the one before. */
   moveTo(remote: Remote): void {
+    if (this.#disposed !== null) {
+      // While it was being opened there.
+      this.disposeIn(remote.process).catch((error) => this.logger.warn(messageOf(error), { error }));
+      return;
+    }
     this.#remote = remote;
     this.#context.report({ status: 'ok' });
   }
@@ -128,10 +139,15 @@ export class IsolatedInstance {
   }
 
   #call(method: string, args: readonly unknown[]): Promise<unknown> {
-    const remote = this.#remote;
-    return remote !== null && !remote.process.peer.isClosed && this.#disposed === null
+    const remote = this.#serving();
+    return remote !== null && this.#disposed === null
       ? this.#callIn(remote, method, args)
       : this.#opened().then((opened) => this.#callIn(opened, method, args));
+  }
+
+  /** Where it is open, if that process is the plugin's. */
+  #serving(): Remote | null {
+    return this.#remote !== null && this.#plugin.serves(this.#remote.process) ? this.#remote : null;
   }
 
   async #callIn({ process, reference }: Remote, method: string, args: readonly unknown[]): Promise<unknown> {
@@ -178,7 +194,10 @@ export class IsolatedInstance {
   }
 
   async #openCurrent(): Promise<Remote> {
-    const remote = await this.open(await this.#plugin.running());
+    const process = await this.#plugin.running();
+    const remote = await this.open(process);
+    // Another process has taken that one's place meanwhile, and may have been given this instance, too.
+    if (!this.#plugin.serves(process)) return this.#serving() ?? this.#openCurrent();
     const isAgain = this.#remote === null;
     this.#remote = remote;
     if (isAgain) this.#context.report({ status: 'ok' });
@@ -187,8 +206,8 @@ export class IsolatedInstance {
 
   async #health(signal: AbortSignal): Promise<Health | undefined> {
     if (this.#plugin.failure !== null) throw this.#plugin.failure;
-    const remote = this.#remote;
-    if (remote === null || remote.process.peer.isClosed) {
+    const remote = this.#serving();
+    if (remote === null) {
       return { status: 'degraded', reason: `its process ${this.#plugin.lastEnd}; the next call starts it again` };
     }
     if (remote.reference.methods.includes('health')) {

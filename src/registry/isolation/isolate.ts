@@ -14,7 +14,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { FatalError, isCoreError, RecoverableError } from '../../contracts/errors.js';
 import { definePlugin, type Logger, type PluginModule } from '../../contracts/plugin.js';
-import { closed, failure, messageOf, withTimeout } from '../ending.js';
+import { abortable, closed, failure, messageOf, withTimeout } from '../ending.js';
 import type { LoadContext, LoadPlugin } from '../loading.js';
 import type { Plugin } from '../manifest.js';
 import { PACKAGE_FOLDER, TREE } from '../own-package.js';
@@ -63,6 +63,7 @@ export async function reloadIsolated(module: PluginModule): Promise<void> {
 /** What decides when a process is given up; smaller in tests. */
 export interface Limits {
   readonly answerMs: number;
+  readonly drainMs: number;
 }
 
 export class IsolatedPlugin {
@@ -78,6 +79,8 @@ export class IsolatedPlugin {
   /** Processes that do not serve yet. */
   readonly #loading = new Set<PluginProcess>();
   #reloading: Promise<void> = Promise.resolve();
+  /** What a reload has started, as long as another process serves. */
+  #trial: PluginProcess | null = null;
   /** Processes that this side ends: that they do is no crash. */
   readonly #retired = new WeakSet<PluginProcess>();
   /** The paths that each was granted. */
@@ -87,15 +90,16 @@ export class IsolatedPlugin {
   #failure: FatalError | null = null;
   /** How the last process ended, while there is no other. */
   lastEnd: string | null = null;
-  #stopped = false;
+  /** Aborted when the plugin is stopped. */
+  readonly #ending = new AbortController();
   #nextKey = 0;
 
-  constructor(plugin: Plugin, context: LoadContext, limits: Limits = { answerMs: ANSWER_MS }) {
+  constructor(plugin: Plugin, context: LoadContext, limits: Partial<Limits> = {}) {
     const { id, contributes } = plugin.manifest;
     this.who = `plugin ${id}`;
     this.#plugin = plugin;
     this.#context = context;
-    this.#limits = limits;
+    this.#limits = { answerMs: ANSWER_MS, drainMs: DRAIN_MS, ...limits };
     this.module = definePlugin({
       adapters: Object.fromEntries(
         contributes.adapters.map((adapter) => [
@@ -121,6 +125,15 @@ export class IsolatedPlugin {
   /** Why it is not started again. */
   get failure(): FatalError | null {
     return this.#failure;
+  }
+
+  get #stopped(): boolean {
+    return this.#ending.signal.aborted;
+  }
+
+  /** Whether calls go to this process, not to one before or after it. */
+  serves(process: PluginProcess): boolean {
+    return this.#current === process;
   }
 
   /** Its process, started if there is none. */
@@ -157,12 +170,13 @@ export class IsolatedPlugin {
 
   async stop(): Promise<void> {
     if (this.#stopped) return;
-    this.#stopped = true;
+    this.#ending.abort(closed(this.who));
     // Nothing is served by them yet, and the plugin's code may never come to its end.
     for (const process of this.#loading) this.#discard(process);
     const process = this.#current;
     this.#current = null;
-    if (process !== null) await this.#retire(process);
+    // An old process that was still draining is on its way out, too.
+    await Promise.all([process === null ? null : this.#retire(process), this.#reloading]);
   }
 
   /** Ends a process without a word: there is nothing of use in it. */
@@ -172,11 +186,13 @@ export class IsolatedPlugin {
     process.kill();
   }
 
-  async #start(): Promise<PluginProcess> {
+  async #start(isTrial = false): Promise<PluginProcess> {
     const { manifest, mainUrl } = this.#plugin;
-    const process = this.#spawn();
-    this.#loading.add(process);
+    let process: PluginProcess | null = null;
     try {
+      process = this.#spawn();
+      this.#loading.add(process);
+      if (isTrial) this.#trial = process;
       const late = () =>
         failure('RC1302', `${this.who}: its process did not load ${manifest.main} within ${LOAD_MS} ms`);
       const ids = (await withTimeout(process.peer.call(ROOT, 'load', [mainUrl]), LOAD_MS, late)) as string[];
@@ -187,7 +203,7 @@ export class IsolatedPlugin {
         `${this.who}: its manifest has adapter "${lacking.id}", its module has no factory for it`,
       );
     } catch (error) {
-      this.#discard(process);
+      if (process !== null) this.#discard(process);
       if (isCoreError(error)) throw error;
       throw failure('RC1301', `${this.who}: loading ${manifest.main} failed: ${messageOf(error)}`, error);
     }
@@ -257,12 +273,20 @@ export class IsolatedPlugin {
   /** Counts a crash, and says what to answer those whose calls were under way. */
   #ended(process: PluginProcess, how: string): Error {
     if (this.#current === process) this.#current = null;
-    if (this.#retired.has(process)) return closed(this.who);
+    const { id: plugin } = this.#plugin.manifest;
+    const ended = (then: string, retry = {}) =>
+      new RecoverableError('Transient', `${this.who}: its process ${how} while the call was under way; ${then}`, {
+        ...{ code: 'PLUGIN_CRASHED', context: { plugin, how } },
+        ...retry,
+      });
+    if (this.#stopped) return closed(this.who);
+    if (this.#retired.has(process)) return ended('a reload has put another in its place');
+    // Of a process that never served, only the reload is told that wanted it.
+    if (this.#trial === process) return ended('it was to take the place of another, and does not');
     this.lastEnd = how;
     const now = performance.now();
     this.#crashes = [...this.#crashes.filter((at) => now - at < CRASH_WINDOW_MS), now];
     const times = this.#crashes.length;
-    const { id: plugin } = this.#plugin.manifest;
     const budget = `${CRASHES_MAX} within ${CRASH_WINDOW_MS / 60_000} minutes`;
     if (times >= CRASHES_MAX) {
       this.#failure = new FatalError(
@@ -275,18 +299,14 @@ export class IsolatedPlugin {
     this.logger.error(`${this.who}: its process ${how}; ${next} (crash ${times} of ${budget})`);
     const reason = this.#failure?.message ?? `its process ${how}; ${next}`;
     for (const instance of this.instances.values()) instance.onCrash(reason);
-    return new RecoverableError('Transient', `${this.who}: its process ${how} while the call was under way; ${next}`, {
-      code: 'PLUGIN_CRASHED',
-      ...(this.#failure !== null && { retry: { kind: 'never' } as const }),
-      context: { plugin, how },
-    });
+    return ended(next, this.#failure !== null && { retry: { kind: 'never' } });
   }
 
   async #reload(): Promise<void> {
     if (this.#stopped) throw closed(this.who);
     // One that is just starting has the old code.
     await this.#starting?.catch(() => {});
-    const next = await this.#start();
+    const next = await this.#start(true);
     const opened = [...this.instances.values()];
     let remotes: Remote[];
     try {
@@ -297,25 +317,37 @@ export class IsolatedPlugin {
       throw error;
     }
     const previous = this.#current;
+    if (previous !== null) this.#retired.add(previous);
     this.#loading.delete(next);
+    this.#trial = null;
     this.#current = next;
     this.#failure = null;
     this.#crashes = [];
     this.lastEnd = null;
     opened.forEach((instance, i) => void instance.moveTo(remotes[i] as Remote));
     this.logger.info(`${this.who}: reloaded`);
-    if (previous === null) return;
-    const late = () =>
-      failure('RC1305', `draining the old process of ${this.who} did not finish within ${DRAIN_MS} ms`);
-    try {
-      await withTimeout(previous.peer.whenIdle(), DRAIN_MS, late);
-      const disposing = opened.map((instance) => instance.disposeIn(previous));
-      await withTimeout(Promise.all(disposing), DRAIN_MS, late);
-    } catch (error) {
-      // The new code serves: what the old one left undone is told, and ends with its process.
-      this.logger.warn(messageOf(error), { error });
-    }
-    await this.#retire(previous).catch((error) => this.logger.warn(messageOf(error), { error }));
+    if (previous !== null) await this.#letGo(previous, opened);
+  }
+
+  /**
+   * Lets calls to a process that serves no more come to their end, then disposes what is in it and ends it. What it leaves
+   * undone is told, and ends with it: another serves already.
+   */
+  async #letGo(process: PluginProcess, opened: readonly IsolatedInstance[]): Promise<void> {
+    const { drainMs } = this.#limits;
+    const bounded = (work: Promise<unknown>, doing: string) =>
+      withTimeout(work, drainMs, () =>
+        failure('RC1305', `${doing} the old process of ${this.who} did not finish within ${drainMs} ms`),
+      );
+    const tell = (error: unknown) => this.logger.warn(messageOf(error), { error });
+    await bounded(abortable(process.peer.whenIdle(), this.#ending.signal), 'draining').catch(
+      (error) => this.#stopped || tell(error),
+    );
+    // Those as well that came while the other was being prepared.
+    const all = [...new Set([...opened, ...this.instances.values()])];
+    const disposing = all.map((instance) => instance.disposeIn(process).catch(tell));
+    await bounded(Promise.all(disposing), 'disposing what is in').catch(tell);
+    await this.#retire(process).catch(tell);
   }
 
   /** Lets the plugin deactivate, then ends the process; bounded, whatever the plugin does. */

@@ -205,9 +205,15 @@ export class Peer {
     return typeof error === 'object' && error !== null && this.#errors.farIdOf(error) !== undefined;
   }
 
-  /** Takes what the port received. */
-  receive(message: Message): void {
+  /**
+   * Takes what the port received; what is no message of a peer, as code on the far side may send over the same channel,
+   * is passed over.
+   * @throws when it is one that cannot be read
+   */
+  receive(received: unknown): void {
     this.#silentTicks = 0;
+    if (!Array.isArray(received)) return;
+    const message = received as unknown as Message;
     switch (message[0]) {
       case 'call':
         void this.#serve(message[1], message[2], message[3], message[4]);

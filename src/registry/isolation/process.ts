@@ -9,6 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { Logger } from '../../contracts/plugin.js';
+import { messageOf } from '../ending.js';
 import { Peer } from './peer.js';
 
 /** A line that is longer is logged in parts. */
@@ -75,7 +76,14 @@ export class PluginProcess {
         else child.channel?.unref();
       },
     });
-    child.on('message', (message) => this.peer.receive(message as never));
+    child.on('message', (message) => {
+      try {
+        this.peer.receive(message);
+      } catch (error) {
+        // Whose answer it was to be is not known, and whoever waits for it would wait for ever.
+        this.kill(`sent what cannot be read (${messageOf(error)}) and was killed`);
+      }
+    });
     forward(child.stdout, (line) => logger.info(`${who}: ${line}`));
     forward(child.stderr, (line) => logger.warn(`${who}: ${line}`));
     child.unref();
