@@ -1,5 +1,6 @@
 /** `compute`: what this machine has, as the bound ComputeHint tells it; once, or again and again. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 import type { Command } from 'commander';
 import {
   ComputeHint,
@@ -13,7 +14,7 @@ import { show } from '../contracts/ids.js';
 import { examples, instanceOption } from './arguments.js';
 import { columns } from './columns.js';
 import { type InstanceOptions, withInstance } from './instance.js';
-import { type Cli, UsageError } from './io.js';
+import { type Cli, type OutputStream, UsageError } from './io.js';
 import { bytes, type Colors, colorsFor, plural, write, writeJson } from './output.js';
 import { printable } from './tour/paths.js';
 
@@ -84,12 +85,29 @@ async function watching(cli: Cli, hint: ComputeHint, everySeconds: number): Prom
       const head = dim(`${new Date().toLocaleTimeString('en-GB')}, every ${everySeconds} s; Ctrl-C ends`);
       // From the top left corner, then nothing below: without a moment in which the screen is empty.
       const clear = count === 0 ? '\x1b[2J' : '';
-      const lines = `${head}\n${table(reading, { dim, ...colors })}\n`.replaceAll('\n', '\x1b[K\n');
-      await write(cli.stdout, `${clear}\x1b[H${lines}\x1b[J`);
+      const lines = fitted(`${head}\n${table(reading, { dim, ...colors })}`, cli.stdout).map(
+        (line) => `${line}\x1b[K\n`,
+      );
+      await write(cli.stdout, `${clear}\x1b[H${lines.join('')}\x1b[J`);
     } else await write(cli.stdout, `${count === 0 ? '' : '\n'}${table(reading, { dim, ...colors })}\n`);
     // The only thing that this pause rejects for is the signal, which the loop looks at.
     await sleep(everyMs, undefined, { signal: cli.signal }).catch(() => {});
   }
+}
+
+/** As many lines as the screen has room for: a longer frame would scroll it, and the next one begin below the corner. */
+function fitted(text: string, { rows, columns }: OutputStream): string[] {
+  const lines = text.split('\n');
+  // The cursor stands on a line of its own. A terminal of unknown size tells 0, or nothing.
+  const room = rows ? rows - 1 : Number.POSITIVE_INFINITY;
+  const heights = lines.map((line) =>
+    columns ? Math.max(1, Math.ceil(stripVTControlCharacters(line).length / columns)) : 1,
+  );
+  const fits = (kept: number) => heights.slice(0, kept).reduce((sum, height) => sum + height, 0);
+  if (fits(lines.length) <= room) return lines;
+  let kept = lines.length - 1;
+  while (kept > 0 && fits(kept) + 1 > room) kept -= 1;
+  return [...lines.slice(0, kept), `… ${plural(lines.length - kept, 'more line')}`];
 }
 
 function table(reading: Reading, colors: Colors): string {

@@ -1,5 +1,6 @@
 /** `compute`, `plugins list` and `secrets`: what there is, for people and as JSON. */
 import { readFileSync } from 'node:fs';
+import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { bindOdd } from './odd-plugin.js';
 import { LOCAL, Place } from './support.js';
@@ -138,14 +139,15 @@ describe('compute', () => {
   })()`;
 
   /** Aborts once that much of what was asked for has been told. */
-  async function watched(args: readonly string[], readings: number, tty = false) {
+  async function watched(args: readonly string[], readings: number, tty = false, size?: readonly [number, number]) {
     bindOdd(place, { provides: 'ComputeHint@1', factory: COUNTING });
     const stop = new AbortController();
     const running = place.run(['compute', ...args], {
       tty,
+      ...(size && { size }),
       signal: stop.signal,
       onStdout: (text) => {
-        if (text.split('preemption').length > readings) stop.abort();
+        if (text.split('Ctrl-C ends').length > readings || text.split('preemption').length > readings) stop.abort();
       },
     });
     return running;
@@ -184,6 +186,23 @@ describe('compute', () => {
       ).toBe(true);
       expect(frame.endsWith('\n\x1b[J')).toBe(true);
     }
+  });
+
+  test('--watch on a terminal that is too small: what has room, and how much has not', async () => {
+    const frame = async (size: readonly [number, number]) => {
+      const { stdout } = await watched(['--watch', '0.1'], 1, true, size);
+      return stripVTControlCharacters(stdout).split('\n').slice(0, -1);
+    };
+    const whole = await frame([200, 100]);
+    expect(whole.at(-1)).toMatch(/^preemption/);
+    expect(await frame([200, whole.length + 1])).toHaveLength(whole.length);
+    const short = await frame([200, 6]);
+    expect(short).toHaveLength(5);
+    expect(short.slice(1, 3)).toEqual(whole.slice(1, 3));
+    expect(short.slice(3)).toEqual([expect.stringMatching(/^cpus/), `… ${whole.length - 4} more lines`]);
+    // A line that is longer than the terminal is wide takes two.
+    const wide = Math.max(...whole.map((line) => line.length));
+    expect((await frame([wide - 1, whole.length + 1])).length).toBeLessThan(whole.length);
   });
 
   test('--watch ends at once in a reading that does not', async () => {

@@ -32,6 +32,8 @@ class Sink extends Writable {
   constructor(
     readonly isTTY: boolean,
     readonly onText?: (text: string) => void,
+    readonly columns?: number,
+    readonly rows?: number,
   ) {
     super();
   }
@@ -76,6 +78,8 @@ export class Place {
     args: readonly string[],
     options: {
       tty?: boolean;
+      /** Columns and rows of the terminal. Default: it does not tell. */
+      size?: readonly [number, number];
       env?: Record<string, string>;
       signal?: AbortSignal;
       insisted?: AbortSignal;
@@ -85,8 +89,8 @@ export class Place {
     } = {},
   ): Promise<Result> {
     const never = new AbortController().signal;
-    const { tty = false, env = {}, signal = never, insisted = never, input = [], onStdout } = options;
-    const [stdout, stderr] = [new Sink(tty, onStdout), new Sink(tty)];
+    const { tty = false, size = [], env = {}, signal = never, insisted = never, input = [], onStdout } = options;
+    const [stdout, stderr] = [new Sink(tty, onStdout, ...size), new Sink(tty)];
     const stdin = () => (input instanceof Readable ? input : Readable.from(input));
     const io = { stdin, stdout, stderr, env, cwd: this.folder, signal, insisted, hostOptions: { importModule } };
     const code = await run(args, io);
