@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import {
   BlockStore,
@@ -120,6 +121,13 @@ describe('watchPreemption', () => {
     const hanging = all({ preemptionSignal: () => new Promise<null>(() => {}) }, late.signal);
     late.abort();
     expect(await hanging).toEqual([]);
+  });
+
+  test('leaves nothing on the signal, however often it looks', async () => {
+    const { signal } = new AbortController();
+    const hint = readings(null, null, null, null, null, MINUTE);
+    for await (const _ of watchPreemption(hint, { signal, pollMs: 1 })) break;
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
   test.each([

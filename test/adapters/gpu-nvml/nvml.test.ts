@@ -3,6 +3,7 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { EventEmitter, once } from 'node:events';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -428,6 +429,31 @@ withLibrary(`children and what is remembered${why}`, () => {
     const answers = await Promise.all([make(), make(), make()].map((one) => one.enumerate()));
     expect(answers.map(({ gpus }) => gpus.length)).toEqual([2, 2, 2]);
     expect([count(), most()]).toEqual([3, 1]);
+  });
+
+  test('one that gave up waiting for its turn does not let the next in before the first has ended', async () => {
+    let [running, most] = [0, 0];
+    const children = new ShortChildren(((...args: unknown[]) => {
+      most = Math.max(most, ++running);
+      return (spawn as (...args: unknown[]) => ChildProcess)(...args).once('exit', () => running--);
+    }) as typeof spawn);
+    const ask = (script: string, withinMs: number) =>
+      children.ask({ file: '/bin/sh', args: ['-c', script], answersOn: 1, deadlineMs: performance.now() + withinMs });
+    const first = ask('exec /bin/sleep 0.5', 20_000);
+    expect(await ask('echo second', 50)).toEqual({ how: 'late' });
+    expect(await ask('echo third', 20_000)).toMatchObject({ answer: 'third\n' });
+    expect(await first).toMatchObject({ how: 'ended', code: 0 });
+    expect(most).toBe(1);
+  });
+
+  test('nothing is left on the process, however often it asks', async () => {
+    const before = process.listenerCount('exit');
+    const { make } = counting({ libraryPath: fakeLibrary(), cacheMs: 0 });
+    const one = make();
+    for (let i = 0; i < 3; i++) await one.enumerate();
+    const missing = new ShortChildren();
+    await missing.ask({ file: '/nowhere', args: [], answersOn: 1, deadlineMs: performance.now() + 20_000 });
+    expect(process.listenerCount('exit')).toBe(before);
   });
 
   test('who waits for a turn waits no longer than its own timeout', async () => {

@@ -226,6 +226,11 @@ onLinux('sysfs of AMD (skipped elsewhere than on Linux)', () => {
     });
   });
 
+  test('figures beyond their whole are the whole', async () => {
+    const beyond = { ...AMD, mem_info_vram_used: '68702699521000\n', gpu_busy_percent: '120\n' };
+    expect((await answerOf(null, [beyond])).gpus).toEqual([{ ...MI210, memoryUsedMib: 65_520, utilization: 1 }]);
+  });
+
   test('cards of others are left out, and the order is that of their numbers', async () => {
     const cards = Array.from({ length: 11 }, (_, n) => (n === 2 || n === 10 ? AMD : { vendor: '0x8086\n' }));
     // card10 stands at 0000:010:00.0 in this tree, which is no PCI address.
