@@ -35,8 +35,11 @@ export const ground: Cases = {
     const queue = await open();
     const all = Uint8Array.from({ length: 256 }, (_, i) => i);
     await queue.enqueueMany([new Uint8Array(), all]);
+    await queue.enqueue(new Uint8Array());
+    await queue.enqueueMany([new Uint8Array(), new Uint8Array()]);
     assert.deepEqual(new Uint8Array((await take(queue)).payload), new Uint8Array());
     assert.deepEqual(new Uint8Array((await take(queue)).payload), all);
+    for (let i = 0; i < 3; i++) assert.deepEqual(new Uint8Array((await take(queue)).payload), new Uint8Array());
   },
 
   'copies the payload in before enqueue returns, and hands out a copy': async ({ open }) => {
