@@ -3,10 +3,11 @@
  * a `receive` that waits in another process is woken without asking again and again. The database itself is never
  * watched, nor opened by other means than SQLite: that would drop locks.
  *
- * A ring may be lost, where somebody deletes the file or a system gives no more watches; then waiters look again by
- * themselves (RECHECK_MS in sqlite-queue.ts).
+ * A ring may be lost, where somebody deletes the file or its folder, the disk is full, or a system gives no more watches;
+ * then waiters look again by themselves (RECHECK_MS in sqlite-queue.ts). What was committed is never failed by the bell.
  */
 import { closeSync, constants, type FSWatcher, openSync, watch, writeSync } from 'node:fs';
+import { systemError } from '../../../contracts/errors.js';
 
 export class Bell {
   readonly #file: string;
@@ -15,17 +16,28 @@ export class Bell {
   #watcher: FSWatcher | null = null;
   #closed = false;
 
-  /** @param onRing called for rings of any process, this one included; several may be told as one */
+  /**
+   * @param onRing called for rings of any process, this one included; several may be told as one
+   * @throws as {@link systemError} says, where the file cannot be made
+   */
   constructor(file: string, onRing: () => void) {
     this.#file = file;
     this.#onRing = onRing;
-    this.#hang();
+    try {
+      this.#hang();
+    } catch (cause) {
+      throw systemError(cause, `open the queue's bell ${file}`);
+    }
   }
 
   ring(): void {
-    if (this.#descriptor === null) return;
-    // At one place: the file stays one byte long.
-    writeSync(this.#descriptor, '.', 0);
+    try {
+      if (this.#descriptor === null) this.#hang();
+      // At one place: the file stays one byte long.
+      if (this.#descriptor !== null) writeSync(this.#descriptor, '.', 0);
+    } catch {
+      // A lost ring: those who wait look again by themselves.
+    }
   }
 
   close(): void {
@@ -51,7 +63,11 @@ export class Bell {
 
   #rehang(): void {
     this.#takeDown();
-    this.#hang();
+    try {
+      this.#hang();
+    } catch {
+      // Its folder is gone, or no descriptor is left: the next ring tries again.
+    }
   }
 
   #takeDown(): void {

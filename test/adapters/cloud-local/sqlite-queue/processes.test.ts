@@ -1,5 +1,6 @@
 /** Several processes on one queue, and what becomes of what they held when they die. */
-import { rmSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { Bell } from '../../../../src/adapters/cloud-local/sqlite-queue/bell.js';
 import { until } from '../queue/support.js';
@@ -113,5 +114,44 @@ describe('the bell', () => {
     one.close();
     other.close();
     one.ring();
+  });
+
+  test('bears that its folder goes away while it hangs there, and is heard again once the folder is back', async () => {
+    const folder = file('folder');
+    mkdirSync(folder);
+    let heard = 0;
+    const bell = new Bell(join(folder, 'bell'), () => {
+      heard++;
+    });
+    const ring = async () => {
+      const before = heard;
+      await until(() => {
+        bell.ring();
+        return heard > before;
+      });
+    };
+    await ring();
+    // Its own name goes last, so that it finds nowhere to hang again.
+    renameSync(folder, file('moved'));
+    renameSync(file('moved/bell'), file('moved/other'));
+    const told = heard;
+    await until(() => heard > told);
+    bell.ring();
+    mkdirSync(folder);
+    await ring();
+    bell.close();
+  });
+
+  const full = existsSync('/dev/full');
+  (full ? test : test.skip)(`on a full disk fails nothing${full ? '' : ' (skipped: no /dev/full here)'}`, () => {
+    const bell = new Bell('/dev/full', () => {});
+    bell.ring();
+    bell.close();
+  });
+
+  test('that cannot be made is told in the error family', () => {
+    expect(() => new Bell(file('no/such/folder/bell'), () => {})).toThrow(
+      expect.objectContaining({ severity: 'fatal', message: expect.stringContaining("open the queue's bell") }),
+    );
   });
 });
