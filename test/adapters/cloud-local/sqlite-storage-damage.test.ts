@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { InMemQueue } from '../../../src/adapters/cloud-local/in-mem-queue.js';
+import { SqliteQueue } from '../../../src/adapters/cloud-local/sqlite-queue.js';
 import { SqliteStorage } from '../../../src/adapters/cloud-local/sqlite-storage.js';
 import { type Clock, systemClock } from '../../../src/contracts/index.js';
 import { file, key, moduleStart, open, put } from './sqlite-storage-kit.js';
@@ -17,6 +18,29 @@ function canMount(): boolean {
   if (mounted) spawnSync('umount', [point]);
   rmSync(point, { recursive: true, force: true });
   return mounted;
+}
+
+/** An ext4 of its own: another file system cannot be made to fail. */
+function mountImage(point: string): void {
+  mkdirSync(point, { recursive: true });
+  writeFileSync(`${point}.img`, '');
+  truncateSync(`${point}.img`, 16 * 2 ** 20);
+  execFileSync('mkfs.ext4', ['-q', '-F', `${point}.img`], { stdio: 'ignore' });
+  execFileSync('mount', ['-o', 'loop', `${point}.img`, point], { stdio: 'ignore' });
+}
+
+function canLoop(): boolean {
+  if (!canMount()) return false;
+  const point = mkdtempSync(join(tmpdir(), 'rollout-'));
+  try {
+    mountImage(point);
+    return spawnSync('umount', [point]).status === 0;
+  } catch {
+    return false;
+  } finally {
+    rmSync(point, { recursive: true, force: true });
+    rmSync(`${point}.img`, { force: true });
+  }
 }
 
 describe('a read-only file system', () => {
@@ -42,6 +66,42 @@ describe('a read-only file system', () => {
         await again.close();
       } finally {
         execFileSync('umount', [disk]);
+      }
+    },
+  );
+
+  const loops = canLoop();
+  (loops ? test : test.skip)(
+    `that turned read-only while it was open, as one does whose disk fails, is told by each call, and nothing is called done${loops ? '' : ' (skipped: cannot mount an ext4 image here)'}`,
+    async () => {
+      const disk = file('disk');
+      const denied = { severity: 'fatal', kind: 'ConfigInvalid', code: 'IO_DENIED', context: { errno: 'EROFS' } };
+      mountImage(disk);
+      try {
+        const storage = await SqliteStorage.open(join(disk, 'x.db'));
+        const queue = await SqliteQueue.open(join(disk, 'queue.db'));
+        await put(storage, 'kept');
+        await queue.enqueue(Buffer.from('kept'));
+        execFileSync('mount', ['-o', 'remount,abort', disk]);
+        const calls = [put(storage, 'a'), put(storage, 'b'), queue.enqueue(Buffer.from('a')), queue.dequeue()];
+        for (const outcome of await Promise.allSettled(calls)) {
+          expect(outcome).toMatchObject({ status: 'rejected', reason: denied });
+        }
+        await storage.close();
+        await expect(queue.close()).rejects.toMatchObject(denied);
+        execFileSync('umount', [disk]);
+        execFileSync('mount', ['-o', 'loop', `${disk}.img`, disk]);
+        const again = await SqliteStorage.open(join(disk, 'x.db'));
+        expect(
+          (await again.getMany(['kept', 'a', 'b'].map((path) => key(path)))).map((value) => value?.length),
+        ).toEqual([1, undefined, undefined]);
+        await again.close();
+        const line = await SqliteQueue.open(join(disk, 'queue.db'));
+        expect(await line.stats()).toMatchObject({ pending: 1, inFlight: 0 });
+        await line.close();
+      } finally {
+        // Also while a call that failed still has it open: what failed is to be seen, and not this.
+        execFileSync('umount', ['--lazy', disk]);
       }
     },
   );

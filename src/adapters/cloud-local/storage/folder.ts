@@ -4,8 +4,8 @@
  * Only folders are opened here, never the database or a lock beside it: closing any descriptor of a file drops every
  * lock that this process has on it.
  */
-import { open, statfs } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdtemp, open, rmdir, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Disk, errnoOf } from '../object-store/disk.js';
 import { settle } from '../object-store/in-place.js';
 
@@ -38,6 +38,19 @@ export async function descriptorsLacking(folder: string): Promise<NodeJS.ErrnoEx
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return code === 'EMFILE' || code === 'ENFILE' ? (error as NodeJS.ErrnoException) : null;
+  }
+}
+
+/**
+ * The failure where nothing can be written because the file system is read-only, else `null`. Asked by writing: one that
+ * turned read-only after an error of its disk still tells `access` that it may be written to.
+ */
+export async function readOnly(folder: string): Promise<NodeJS.ErrnoException | null> {
+  try {
+    await rmdir(await mkdtemp(join(folder, '.rollout-')));
+    return null;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EROFS' ? (error as NodeJS.ErrnoException) : null;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Failures of SQLite in the error family, whichever engine met them. */
 import { dirname } from 'node:path';
 import { FatalError, RecoverableError, systemError } from '../../../contracts/errors.js';
-import { descriptorsLacking, isDiskFull } from './folder.js';
+import { descriptorsLacking, isDiskFull, readOnly } from './folder.js';
 
 /** SQLite keeps the errno to itself, so what a failure to open or to write lacked is found out from the folder. */
 export async function explained(
@@ -12,7 +12,11 @@ export async function explained(
     const lacking = await descriptorsLacking(dirname(file));
     if (lacking !== null) return systemError(lacking, `open the database ${file}`);
   }
-  if (cause.code === 'SQLITE_IOERR' && (await isDiskFull(dirname(file)))) return diskFull(cause, file);
+  if (cause.code === 'SQLITE_IOERR') {
+    if (await isDiskFull(dirname(file))) return diskFull(cause, file);
+    const lacking = await readOnly(dirname(file));
+    if (lacking !== null) return systemError(lacking, `write to the database ${file}`);
+  }
   return sqliteError(cause, file);
 }
 
