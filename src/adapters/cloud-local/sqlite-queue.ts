@@ -12,8 +12,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
-import * as check from '../../contracts/arguments.js';
+import { dirname } from 'node:path';
 import { checked } from '../../contracts/capability.js';
 import { FatalError } from '../../contracts/errors.js';
 import type { LeaseToken, QueueItemId } from '../../contracts/ids.js';
@@ -39,7 +38,7 @@ import { requireSafe, type SqlConnection, Statements } from './storage/engine.js
 import { makeFolder } from './storage/folder.js';
 import { NODE_SQLITE } from './storage/node-engine.js';
 import { prepareFile } from './storage/schema.js';
-import { claim, realPath, setPragmas, stillThere } from './storage/sql-storage.js';
+import { claim, databasePath, realPath, setPragmas, stillThere } from './storage/sql-storage.js';
 import { SQLITE3 } from './storage/sqlite3-engine.js';
 
 export type { SqliteQueueOptions } from './sqlite-queue/options.js';
@@ -106,7 +105,7 @@ export class SqliteQueue implements Queue {
    */
   static async open(path: string, options: SqliteQueueOptions = {}): Promise<SqliteQueue> {
     const settings = checkOptions(options);
-    const given = resolve(check.text('path', path, 1, 4_096));
+    const given = databasePath(path);
     const engine = settings.engine === 'node' ? NODE_SQLITE : SQLITE3;
     const boot = await bootId();
     await makeFolder(dirname(given));

@@ -9,6 +9,7 @@ import { isSafeEngine, type SqlConnection } from '../../../src/adapters/cloud-lo
 import { Flusher } from '../../../src/adapters/cloud-local/storage/flusher.js';
 import { openSql } from '../../../src/adapters/cloud-local/storage/sql-storage.js';
 import { sqliteError } from '../../../src/adapters/cloud-local/storage/sqlite-errors.js';
+import { RecoverableError } from '../../../src/contracts/index.js';
 import { file, key, moduleStart, open, put } from './sqlite-storage-kit.js';
 
 function canMount(): boolean {
@@ -109,6 +110,7 @@ describe('the file while it is open', () => {
       await expect(put(storage, 'after')).rejects.toMatchObject(replaced);
       const later = await Promise.allSettled([put(storage, 'b'), put(storage, 'c')]);
       expect(later).toEqual(Array(2).fill({ status: 'rejected', reason: expect.objectContaining(replaced) }));
+      await expect(storage.ping()).rejects.toMatchObject(replaced);
     },
   );
 
@@ -270,6 +272,24 @@ describe('a transaction that fails', () => {
         message: expect.stringContaining('open it again'),
       });
     }
+  });
+
+  test('once it was committed, as it cannot be told whether the file is still there, fails its commits and writes nothing twice', async () => {
+    const gone = new RecoverableError('Transient', 'the disk does not answer', { code: 'IO_ERROR' });
+    const connection = failing(true);
+    connection.failCommit = false;
+    const flusher = new Flusher(connection, {
+      durability: 'full',
+      maxUnflushedBytes: 1_000,
+      onCommitted() {},
+      confirm() {
+        throw gone;
+      },
+    });
+    const outcomes = await Promise.allSettled([flusher.commit(batch(true)), flusher.commit(batch(false))]);
+    expect(outcomes).toEqual(Array(2).fill({ status: 'rejected', reason: gone }));
+    expect(flusher.flushes).toBe(1);
+    expect(() => flusher.requireUsable()).toThrow(gone);
   });
 
   test('and is over by itself leaves the next one to be committed', async () => {

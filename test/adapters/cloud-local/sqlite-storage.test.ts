@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import sqlite3 from 'sqlite3';
@@ -28,6 +28,21 @@ describe('a lock', () => {
     symlinkSync(file(), file('link.db'));
     const other = await open(file('link.db'));
     await expect(other.lock('queue', { holder: 'the second' })).rejects.toMatchObject({ code: 'LOCKED' });
+  });
+
+  test('whose file is damaged says so, and how to mend it', async () => {
+    const storage = await open();
+    const lock = `${file()}.x.lock`;
+    writeFileSync(lock, 'not a database, but long enough to be looked at as one'.repeat(10));
+    await expect(storage.lock('x', { holder: 'the first' })).rejects.toMatchObject({
+      kind: 'ConfigInvalid',
+      code: 'STORAGE_FORMAT',
+      message: expect.stringMatching(
+        /x\.lock is no database any more; .* stop every process that uses .*, then delete it/,
+      ),
+    });
+    rmSync(lock);
+    await storage.lock('x', { holder: 'the second' });
   });
 
   test('that is being taken when the storage closes is refused, and free once it has closed', async () => {
@@ -265,13 +280,16 @@ describe('options', () => {
     expect(existsSync(file())).toBe(false);
   });
 
-  test.each([undefined, '', 7, 'a\0b', 'x'.repeat(4_097)])('so is the path %j', async (path) => {
-    await expect(SqliteStorage.open(path as never)).rejects.toMatchObject({
-      kind: 'SchemaViolation',
-      code: 'ARGUMENT_INVALID',
-      message: expect.stringContaining('path must be'),
-    });
-  });
+  test.each([undefined, '', 7, 'a\0b', 'x'.repeat(4_097), ':memory:', 'file:x.db?mode=memory'])(
+    'so is the path %j',
+    async (path) => {
+      await expect(SqliteStorage.open(path as never)).rejects.toMatchObject({
+        kind: 'SchemaViolation',
+        code: 'ARGUMENT_INVALID',
+        message: expect.stringContaining('path must be'),
+      });
+    },
+  );
 
   test('at their bounds are taken', async () => {
     await open(file('a.db'), { durability: 'normal', busyTimeoutMs: 0 });

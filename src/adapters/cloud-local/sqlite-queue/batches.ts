@@ -129,14 +129,17 @@ export class Batches {
 
   async #settle(calls: readonly Call[]): Promise<void> {
     const batch = new Batch(this.#options, () => LeaseToken.parse(`${this.#options.tokenPrefix}.${++this.#leases}`));
+    let committed = false;
     try {
       if (this.#broken !== null) throw this.#broken;
       await this.#sync(calls);
       await this.#transaction(() => batch.run(calls));
+      committed = true;
       this.#options.confirm();
     } catch (error) {
       if (isCoreError(error) && error.code === 'STORAGE_REPLACED') this.#broken ??= error as FatalError;
-      const common = isCoreError(error) && COMMON_FAILURES.has(error.code);
+      // What is written already must not be tried again: it would be written twice.
+      const common = committed || (isCoreError(error) && COMMON_FAILURES.has(error.code));
       if (calls.length === 1 || common || this.#broken !== null) for (const call of calls) call.reject(error);
       else for (const call of calls) await this.#settle([call]);
       return;

@@ -5,7 +5,7 @@
  * Nobody opens that file by other means while it is held: closing any other descriptor of it in the holder's process
  * would drop the lock.
  */
-import { RecoverableError } from '../../../contracts/errors.js';
+import { FatalError, RecoverableError } from '../../../contracts/errors.js';
 import { lockedError } from './batch.js';
 import type { SqlConnection, SqlEngine } from './engine.js';
 
@@ -30,6 +30,7 @@ export async function lockFile(
 ): Promise<FileLock> {
   const connection = await engine.open(`${file}.${name}.lock`, contentionMs);
   try {
+    // It keeps nothing; synced, it would cost ten times its time. For what a power cut may leave of it there is a message.
     await connection.exec('PRAGMA synchronous = OFF');
     await connection.exec('BEGIN IMMEDIATE');
     await connection.exec('CREATE TABLE IF NOT EXISTS holder (holder TEXT, pid INTEGER); DELETE FROM holder');
@@ -47,12 +48,23 @@ export async function lockFile(
   } catch (error) {
     const refusal = isBusy(error) ? await heldError(connection, file, name) : error;
     await connection.close();
-    throw refusal;
+    throw isDamaged(refusal) ? damagedError(refusal, file, name) : refusal;
   }
 }
 
 function isBusy(error: unknown): boolean {
   return error instanceof RecoverableError && error.code === 'STORAGE_BUSY';
+}
+
+function isDamaged(error: unknown): error is FatalError {
+  return error instanceof FatalError && (error.code === 'STORAGE_FORMAT' || error.code === 'STORAGE_CORRUPT');
+}
+
+/** Not deleted here: somebody may hold what was put in its place. */
+function damagedError(cause: FatalError, file: string, name: string): FatalError {
+  const { kind, code, context } = cause;
+  const message = `the lock ${file}.${name}.lock is no database any more; it keeps nothing but its holder's name: stop every process that uses ${file}, then delete it`;
+  return new FatalError(kind, message, { cause, code, context });
 }
 
 async function heldError(connection: SqlConnection, file: string, name: string): Promise<unknown> {

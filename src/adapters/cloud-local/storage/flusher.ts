@@ -83,6 +83,12 @@ export class Flusher {
     });
   }
 
+  /** @throws what the next commit would be refused with, where none can be made any more */
+  requireUsable(): void {
+    if (this.#broken !== null) throw this.#broken;
+    this.#options.confirm();
+  }
+
   /** Resolves when nothing waits any more. */
   async idle(): Promise<void> {
     await this.#running;
@@ -117,14 +123,15 @@ export class Flusher {
 
   /** Flushes, and tells each commit what became of it. */
   async #settle(commits: readonly Commit[]): Promise<void> {
-    let outcomes: boolean[];
+    let outcomes: boolean[] | null = null;
     this.flushes++;
     try {
       outcomes = await this.#flush(commits.map(({ batch }) => batch));
       this.#options.confirm();
     } catch (error) {
       if (isCoreError(error) && error.code === 'STORAGE_REPLACED') this.#broken ??= error as FatalError;
-      const common = isCoreError(error) && COMMON_FAILURES.has(error.code);
+      // What is written already must not be tried again: a check would be held against its own commit's writes.
+      const common = outcomes !== null || (isCoreError(error) && COMMON_FAILURES.has(error.code));
       if (commits.length === 1 || common || this.#broken !== null) {
         for (const commit of commits) commit.reject(error);
       } else {
@@ -133,7 +140,7 @@ export class Flusher {
       return;
     }
     commits.forEach(({ batch, resolve }, i) => {
-      const committed = outcomes[i] === true;
+      const committed = outcomes?.[i] === true;
       if (committed) this.#options.onCommitted(batch.writes.values());
       resolve(committed);
     });

@@ -16,7 +16,7 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as check from '../../../contracts/arguments.js';
 import { checked } from '../../../contracts/capability.js';
-import { FatalError } from '../../../contracts/errors.js';
+import { FatalError, systemError } from '../../../contracts/errors.js';
 import {
   type ScanOptions,
   Storage,
@@ -62,7 +62,7 @@ export async function openSql<T extends SqlStorage>(
   make: (parts: SqlParts) => T,
 ): Promise<T> {
   const options = checkOptions(given);
-  const file = resolve(check.text('path', path, 1, 4_096));
+  const file = databasePath(path);
   await makeFolder(dirname(file));
   const release = claim(await realPath(file), engine);
   const opened: SqlConnection[] = [];
@@ -85,6 +85,18 @@ export async function openSql<T extends SqlStorage>(
     release();
     throw error;
   }
+}
+
+/**
+ * The absolute path of a database that is to be a file.
+ * @throws FatalError SchemaViolation: SQLite's names for what is none would be made as files of those names
+ */
+export function databasePath(path: string): string {
+  check.text('path', path, 1, 4_096);
+  if (path === ':memory:' || path.startsWith('file:')) {
+    throw check.invalid('path', 'the path of a file (what is to be kept in memory alone has local.memory)', path);
+  }
+  return resolve(path);
 }
 
 export abstract class SqlStorage implements Storage {
@@ -181,6 +193,8 @@ export abstract class SqlStorage implements Storage {
 
   async ping(): Promise<void> {
     this.#refuseClosed();
+    // A store that still reads, but would refuse every commit, does not serve.
+    this.#flusher.requireUsable();
     await this.#reader.ping();
   }
 
@@ -247,8 +261,12 @@ export function stillThere(path: string): () => void {
 }
 
 function identity(file: string): string | null {
-  const stat = statSync(file, { throwIfNoEntry: false });
-  return stat === undefined ? null : `${stat.dev}:${stat.ino}`;
+  try {
+    const stat = statSync(file, { throwIfNoEntry: false });
+    return stat === undefined ? null : `${stat.dev}:${stat.ino}`;
+  } catch (cause) {
+    throw systemError(cause, `look whether ${file} is still there`);
+  }
 }
 
 /** Which engine has which file open, how often: over all copies of this package in the process. */

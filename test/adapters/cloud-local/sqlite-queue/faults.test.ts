@@ -77,6 +77,11 @@ describe('options', () => {
     expect(existsSync(file())).toBe(false);
   });
 
+  test.each([':memory:', 'file:x.db'])('so is the path %j, which is none', async (path) => {
+    await expect(SqliteQueue.open(path)).rejects.toMatchObject({ code: 'ARGUMENT_INVALID' });
+    expect(existsSync(path)).toBe(false);
+  });
+
   test('maxPendingBytes bounds the backlog, in flight included, over all openings; refusing one call costs the others nothing', async () => {
     const [one, other] = [await open({ maxPendingBytes: 10 }), await open({ maxPendingBytes: 10 })];
     const sent = await Promise.allSettled([
