@@ -30,6 +30,21 @@ defineSuite(GpuEnumerator, () => ({
     isReasonOfEmptiness('reason', reason, gpus);
   },
 
+  'an answer is the caller’s own, or cannot be written to: the next one is as the driver tells it': async ({
+    open,
+  }) => {
+    const enumerator = await open();
+    const gpus = (await enumerator.enumerate()).gpus as GpuInfo[];
+    const [before, model] = [gpus.length, gpus[0]?.model];
+    const wasWritten = isWritten(() => gpus.push({ vendor: 'x', model: 'x', memoryMib: 0, source: 'x' }));
+    const wasRenamed = isWritten(() => Object.assign(gpus[0] ?? {}, { model: 'written by a caller' }));
+    const next = (await enumerator.enumerate()).gpus;
+    const found = [next.length, next[0]?.model];
+    if (wasRenamed) Object.assign(gpus[0] ?? {}, { model });
+    if (wasWritten) gpus.pop();
+    assert.deepEqual(found, [before, model], 'what a caller wrote to its answer is in the next one');
+  },
+
   'an age that is no number of ms is refused': async ({ open }) => {
     const enumerator = await open();
     for (const maxAgeMs of [-1, 0.5, '1' as unknown as number]) {
@@ -46,6 +61,17 @@ defineSuite(GpuEnumerator, () => ({
     );
   },
 }));
+
+/** Whether that could be done to an answer: one that is frozen throws a TypeError. */
+function isWritten(write: () => void): boolean {
+  try {
+    write();
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
+}
 
 const PCI_ADDRESS = /^([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?$/i;
 

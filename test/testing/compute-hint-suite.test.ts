@@ -130,7 +130,9 @@ describe('the suite of GpuEnumerator', () => {
   const NAMED = 'the source is named, the driver version is text or null, warnings are text';
   const FOUND: GpuEnumeration = { gpus: [GPU], source: 'nvml', reason: null, driverVersion: '550.54' };
   const of = (answer: object) =>
-    failures(GpuEnumerator, async () => ({ enumerate: async () => ({ ...FOUND, ...answer }) as GpuEnumeration }));
+    failures(GpuEnumerator, async () => ({
+      enumerate: async () => structuredClone({ ...FOUND, ...answer }) as GpuEnumeration,
+    }));
 
   test('passes answers that keep the contract, with GPUs and without', async () => {
     expect(await of({})).toEqual([]);
@@ -165,9 +167,24 @@ describe('the suite of GpuEnumerator', () => {
     expect(await failures(GpuEnumerator, open)).toEqual(['calls may overlap, and agree']);
   });
 
+  test('tells one whose remembered answer its callers can write to, and leaves it as it was', async () => {
+    const OWN = 'an answer is the caller’s own, or cannot be written to: the next one is as the driver tells it';
+    for (const shared of [FOUND, { ...FOUND, gpus: [], reason: 'no driver' }]) {
+      const before = structuredClone(shared);
+      expect(await failures(GpuEnumerator, async () => ({ enumerate: async () => shared }))).toEqual([OWN]);
+      expect(shared).toEqual(before);
+    }
+    const renamed = { ...FOUND, gpus: [{ ...GPU }] };
+    const open = async () => ({ enumerate: async () => ({ ...renamed, gpus: [...renamed.gpus] }) });
+    expect(await failures(GpuEnumerator, open)).toEqual([OWN]);
+    const frozen = { ...FOUND, gpus: Object.freeze([Object.freeze({ ...GPU })]) };
+    expect(await failures(GpuEnumerator, async () => ({ enumerate: async () => frozen }))).toEqual([]);
+  });
+
   test('tells one that has nothing but what it remembers', async () => {
     const open = async () => ({
-      enumerate: async ({ maxAgeMs }: { maxAgeMs?: number } = {}) => (maxAgeMs === 0 ? { ...FOUND, gpus: [] } : FOUND),
+      enumerate: async ({ maxAgeMs }: { maxAgeMs?: number } = {}) =>
+        structuredClone(maxAgeMs === 0 ? { ...FOUND, gpus: [] } : FOUND),
     });
     expect(await failures(GpuEnumerator, open)).toEqual(['an answer that must not be a remembered one is as good']);
   });

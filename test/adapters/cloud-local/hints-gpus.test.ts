@@ -17,10 +17,12 @@ const gpu = (more: Partial<GpuInfo>): GpuInfo => ({
 });
 
 const finding = (...gpus: GpuInfo[]): GpuEnumerator => ({
-  enumerate: async () => ({ gpus, source: 'nvml', reason: null, driverVersion: '550.54' }),
+  enumerate: async () => structuredClone({ gpus, source: 'nvml', reason: null, driverVersion: '550.54' }),
 });
 
-const answering = (answer: unknown): GpuEnumerator => ({ enumerate: async () => answer as GpuEnumeration });
+const answering = (answer: unknown): GpuEnumerator => ({
+  enumerate: async () => structuredClone(answer) as GpuEnumeration,
+});
 
 const without = (reason: string | null, source = 'none'): GpuEnumerator =>
   answering({ gpus: [], source, reason, driverVersion: null });

@@ -178,7 +178,7 @@ onLinux('nvidia-smi (skipped elsewhere than on Linux)', () => {
         // Two GPUs of one uuid are the driver's doing.
         const gpus = answer.gpus.map((gpu) => ({ ...gpu, uuid: null }));
         for (const c of conformance(GpuEnumerator))
-          await c.run(() => ({ enumerate: async () => ({ ...answer, gpus }) }));
+          await c.run(() => ({ enumerate: async () => structuredClone({ ...answer, gpus }) }));
       }),
       { numRuns: 1_000 },
     );
