@@ -162,7 +162,7 @@ function reader(bind: (names: readonly string[], parameters: readonly string[]) 
       index,
       uuid: text(getUuid && ((out, bytes) => getUuid(device, out, bytes))),
       pciBusId: pciBusIdOf(device),
-      memoryUsedMib: memory === null ? null : mebibytes(memory.used),
+      memoryUsedMib: memory === null ? null : mebibytes(memory.used < memory.total ? memory.used : memory.total),
       // Percent; 100 at most, though drivers have been seen to say more.
       utilization: utilization === null ? null : Math.min(1, (utilization[0] ?? 0) / 100),
       temperatureC: temperature?.[0] ?? null,

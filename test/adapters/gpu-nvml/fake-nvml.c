@@ -7,6 +7,7 @@
  *   -DBARE            nothing that is not needed    -DNO_COUNT        not even the count
  *   -DHANGS           a call that never returns     -DCRASHES         a call that reads nowhere
  *   -DPRINTS          chatter on stdout and stderr  -DMIG             a partitioned GPU
+ *   -DBEYOND          figures beyond their whole
  *   -DTELLS_ENVIRONMENT   the driver's version is a list of the names in the environment
  */
 #include <stdio.h>
@@ -140,6 +141,9 @@ int nvmlDeviceGetMemoryInfo_v2(device_t device, memory_v2_t *memory) {
   memory->total = (device->index == 0 ? 81559 : 23034) * MIB;
   memory->reserved = 512 * MIB;
   memory->used = (device->index == 0 ? 1024 : 0) * MIB;
+#ifdef BEYOND
+  memory->used = memory->total + MIB;
+#endif
   memory->free = memory->total - memory->used - memory->reserved;
   return SUCCESS;
 }
@@ -163,6 +167,9 @@ int nvmlDeviceGetUtilizationRates(device_t device, utilization_t *utilization) {
   return NOT_SUPPORTED;
 #endif
   utilization->gpu = device->index == 0 ? 37 : 0;
+#ifdef BEYOND
+  utilization->gpu = 120;
+#endif
   utilization->memory = 99;
   return SUCCESS;
 }

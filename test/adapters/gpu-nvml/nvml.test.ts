@@ -116,6 +116,10 @@ withLibrary(`a library that works${why}`, () => {
     expect((await answerOf(fakeLibrary('MIG'))).gpus[0]).toEqual({ ...H100, migMode: true, utilization: null });
   });
 
+  test('figures beyond their whole are the whole', async () => {
+    expect((await answerOf(fakeLibrary('BEYOND'))).gpus[0]).toEqual({ ...H100, memoryUsedMib: 81_559, utilization: 1 });
+  });
+
   test('a lost GPU beside a healthy one: the healthy one, and a warning', async () => {
     expect(await answerOf(fakeLibrary('LOST'))).toMatchObject({
       gpus: [H100],
