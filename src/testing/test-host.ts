@@ -8,6 +8,7 @@ import { type Capability, checked, facade, passAsChecked } from '../contracts/ca
 import { FatalError } from '../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { AdapterFactory } from '../contracts/plugin.js';
+import type { HostEvents, Unsubscribe } from '../registry/events.js';
 import type { HostPorts } from '../registry/host.js';
 import type { Host, HostOptions } from '../registry/index.js';
 import type { PlannedInstance } from '../registry/plan.js';
@@ -64,6 +65,16 @@ interface Spied {
   used: boolean;
 }
 
+/** A subscription, which outlives the host that it was made on. */
+interface Listener {
+  readonly event: keyof HostEvents;
+  readonly call: (event: HostEvents[keyof HostEvents]) => void;
+  off: () => void;
+}
+
+/** What its user may have changed, or has set going: another host would know nothing of it. */
+const KEPT_BY_ITS_USER: ReadonlySet<string | symbol> = new Set(['container', 'handleSignals', 'reconfigure']);
+
 class Kit {
   readonly host: TestHost;
   readonly #clock = new TestClock();
@@ -72,7 +83,10 @@ class Kit {
   /** By the instance's key. */
   readonly #spied = new Map<string, Spied>();
   /** Capabilities that the configuration has no adapter for, and the test does. */
-  readonly #added = new Map<string, Capability<object>>();
+  readonly #added = new Map<string, { readonly token: Capability<object>; readonly features: readonly string[] }>();
+  readonly #listeners = new Set<Listener>();
+  /** What was taken off the host of the moment and would be lost with it. */
+  #kept: string | null = null;
   /** What was made and not let go of, each with what to call it. */
   readonly #held = new Map<object, string>();
   #current: Host;
@@ -80,10 +94,17 @@ class Kit {
   constructor({ fakes = [], ...options }: TestHostOptions, openHost: OpenHost) {
     this.#options = options;
     this.#openHost = openHost;
-    for (const token of fakes as readonly Capability<object>[]) this.#add(token, fake(token, { clock: this.#clock }));
+    const made = (fakes as readonly Capability<object>[]).map((token) => {
+      const instance = fake(token, { clock: this.#clock });
+      this.#add(token, instance);
+      return [token, instance] as const;
+    });
     this.#current = this.#open();
-    const own: Omit<TestHost, keyof Host> = {
+    // By now it is known which instance is the default one, whatever its name.
+    for (const [token, instance] of made) this.#spyOf(token).override = instance;
+    const own: Omit<TestHost, keyof Host> & Pick<Host, 'on'> = {
       clock: this.#clock,
+      on: (event, listener) => this.#on(event, listener),
       override: (capability, instance, name) => this.#override(capability, instance, name),
       fake: (capability, name, fakeOptions) => {
         const made = fake(capability, { clock: this.#clock, ...fakeOptions });
@@ -99,6 +120,7 @@ class Kit {
     this.host = new Proxy(own as TestHost, {
       get: (_own, property) => {
         if (Object.hasOwn(own, property)) return Reflect.get(own, property);
+        if (KEPT_BY_ITS_USER.has(property)) this.#kept = String(property);
         const value: unknown = Reflect.get(this.#current, property);
         return typeof value === 'function' ? value.bind(this.#current) : value;
       },
@@ -107,8 +129,9 @@ class Kit {
   }
 
   #open(): Host {
-    const adapters = [...this.#added.values()].map((token) => ({ id: adapterOf(token), provides: token.id }));
-    const bound = [...this.#added.values()].filter(({ name }) => !name.includes('.'));
+    const added = [...this.#added.values()];
+    const adapters = added.map(({ token, features }) => ({ id: adapterOf(token), provides: token.id, features }));
+    const bound = added.map(({ token }) => token).filter(({ name }) => !name.includes('.'));
     return this.#openHost(
       {
         ...this.#options,
@@ -185,26 +208,48 @@ class Kit {
     if (typeof instance !== 'object' || instance === null) throw check.invalid('instance', 'an object', instance);
     const shown = `${capability.name}#${name ?? 'default'}`;
     const known = this.#keyOf(capability, name);
-    if (known === null && (name !== undefined || this.#current.bindings().some(({ state }) => state !== 'planned'))) {
-      throw tooLate(
-        name === undefined
-          ? `${shown}, which nothing serves in this configuration, came after the host was used`
-          : `${shown}: there is no such instance; known are ${this.#namesOf(capability).join(', ') || 'none'}`,
-      );
+    if (known === null) {
+      if (name !== undefined) {
+        const names = this.#namesOf(capability).join(', ') || 'none';
+        throw tooLate(`${shown}: there is no such instance; known are ${names}`);
+      }
+      const isUsed = this.#current.report().state !== 'planned';
+      if (isUsed || this.#kept !== null) {
+        const after = isUsed ? 'the host' : `its ${this.#kept}`;
+        throw tooLate(
+          `${shown}, which nothing serves in this configuration, came after ${after} was used`,
+          `createTestHost({ fakes: [${capability.name}] }) has it from the start`,
+        );
+      }
+      this.#add(capability as unknown as Capability<object>, instance);
+      this.#current = this.#open();
+      for (const listener of this.#listeners) listener.off = this.#current.on(listener.event, listener.call);
+      this.#spyOf(capability).override = instance;
+      return;
     }
-    const spied = known === null ? this.#add(capability as unknown as Capability<object>, instance) : this.#spy(known);
-    if (spied.used) throw tooLate(`${known} came after ${this.#whoUsed(known ?? '')} activated it`);
+    const spied = this.#spy(known);
+    if (spied.used) throw tooLate(`${known} came after ${this.#whoUsed(known)} activated it`);
     spied.override = instance;
-    if (known === null) this.#current = this.#open();
+  }
+
+  /** As the host's own, and goes on when another host takes its place. */
+  #on<K extends keyof HostEvents>(event: K, call: (event: HostEvents[K]) => void): Unsubscribe {
+    const listener: Listener = { event, call: call as Listener['call'], off: this.#current.on(event, call) };
+    this.#listeners.add(listener);
+    const off = () => {
+      listener.off();
+      this.#listeners.delete(listener);
+    };
+    return Object.assign(off, { [Symbol.dispose]: off });
   }
 
   #whoUsed(key: string): string {
     return this.#current.report().instances.find(({ instance }) => instance === key)?.demandedBy ?? 'somebody';
   }
 
-  #add(token: Capability<object>, instance: object): Spied {
-    this.#added.set(token.id, token);
-    return Object.assign(this.#spy(`${token.name}#default`), { override: instance });
+  #add(token: Capability<object>, instance: object): void {
+    const { features } = instance as Partial<Fake<object>>;
+    this.#added.set(token.id, { token, features: Array.isArray(features) ? features : [] });
   }
 
   #spyOf<T extends object>(capability: Capability<T>, name?: string): Spied {
@@ -248,6 +293,7 @@ function adapterOf({ name }: { readonly name: string }): string {
   return `test.${words.replace(/[^a-z0-9]+/g, '-')}`;
 }
 
-function tooLate(what: string): FatalError {
-  return new FatalError('ConfigInvalid', `RC1401 override for ${what}; override before first use`, { code: 'RC1401' });
+function tooLate(what: string, besides?: string): FatalError {
+  const advice = besides === undefined ? 'override before first use' : `override before first use, or ${besides}`;
+  return new FatalError('ConfigInvalid', `RC1401 override for ${what}; ${advice}`, { code: 'RC1401' });
 }

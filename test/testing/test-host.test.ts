@@ -145,6 +145,48 @@ describe('a test host', () => {
     await t.stop();
   });
 
+  test('fakes a default instance of another name, and declares what the fake can do', async () => {
+    const instances = { a: { adapter: 'acme.s3', config: { bucket: 'x' } }, b: { adapter: 'local.fs' } };
+    const config = {
+      bindings: {
+        ObjectStore: { default: 'a', instances },
+        Queue: { adapter: 'acme.sqs', require: ['lease'], middleware: ['retry'] },
+      },
+    };
+    const t = await testHost({ config, fakes: [ObjectStore, Queue] });
+    const id = await (await t.get(ObjectStore)).putBytes(Buffer.from('x'));
+    expect(t.calls(ObjectStore, 'a')).toMatchObject([{ method: 'putBytes', answer: id }]);
+    const queue = await t.get(Queue);
+    t.failNext(Queue, 'stats', new RecoverableError('Transient', 'no', { retry: { kind: 'after', delayMs: 0 } }));
+    expect(await queue.stats()).toMatchObject({ pending: 0 });
+    expect(await queue.dequeueWithLease(1_000)).toBeNull();
+    await t.stop();
+    t.assertAllDisposed();
+  });
+
+  test('keeps its listeners when a capability is added, and refuses that where something else would be lost', async () => {
+    const t = await testHost();
+    const [seen, ended]: [string[], string[]] = [[], []];
+    t.on('instance', ({ instance, to }) => seen.push(`${instance} ${to}`));
+    const off = t.on('instance', ({ to }) => ended.push(to));
+    t.fake(BlockStore);
+    off();
+    await t.get(BlockStore);
+    expect([seen, ended]).toEqual([['BlockStore#default activating', 'BlockStore#default active'], []]);
+    await t.stop();
+
+    const other = await testHost();
+    other.container.bind('mine').toConstantValue(1);
+    expect(() => other.fake(BlockStore)).toThrow(
+      'RC1401 override for BlockStore#default, which nothing serves in this configuration, came after its container was ' +
+        'used; override before first use, or createTestHost({ fakes: [BlockStore] }) has it from the start',
+    );
+    expect(other.container.get('mine')).toBe(1);
+    await other.start();
+    expect(() => other.fake(GpuEnumerator)).toThrow('came after the host was used');
+    await other.stop();
+  });
+
   test('lets calls to a real adapter fail, as they do when others make them', async () => {
     const t = await testHost();
     const queue = await t.get(Queue);
