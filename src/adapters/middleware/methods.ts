@@ -50,12 +50,55 @@ export function takesSignal(capability: string, method: string): boolean {
   return CONTRACTS.has(capability) && OPTIONS_AT.has(method);
 }
 
-/** The arguments of a call, which takes one, with `signal` in its options besides. */
-export function withSignal({ method, args }: Call, signal: AbortSignal): readonly unknown[] {
-  const at = OPTIONS_AT.get(method) ?? 0;
-  const all = [...args];
-  const options = (all[at] ?? {}) as { signal?: AbortSignal };
-  const both = options.signal === undefined ? signal : AbortSignal.any([options.signal, signal]);
-  all[at] = { ...options, signal: both };
-  return all;
+/**
+ * The signal of a call that takes one: it aborts when told, and as that of the caller does, as long as it is linked.
+ *
+ * Not `AbortSignal.any`, where that can be helped: a service gives one signal to all the calls of its life, and on Node
+ * 20 and 22 each combination with it stays in memory (measured: 60 and 200 bytes a call).
+ */
+export class CallSignal {
+  readonly #call: Call;
+  readonly #own = new AbortController();
+  readonly #callers: AbortSignal | undefined;
+  readonly #pass = () => this.#own.abort(this.#callers?.reason);
+  #links = 0;
+
+  constructor(call: Call) {
+    this.#call = call;
+    this.#callers = this.#options.signal;
+  }
+
+  /** The arguments of the call, with this signal in its options. */
+  get args(): readonly unknown[] {
+    // A stream is read after the call that opened it, and the caller's signal is for that, too.
+    const outlives = this.#call.method === 'getStream' && this.#callers !== undefined;
+    const signal = outlives ? AbortSignal.any([this.#callers as AbortSignal, this.#own.signal]) : this.#own.signal;
+    const all = [...this.#call.args];
+    all[this.#at] = { ...this.#options, signal };
+    return all;
+  }
+
+  abort(reason: unknown): void {
+    this.#own.abort(reason);
+  }
+
+  /** To be followed by one {@link unlink}. */
+  link(): void {
+    this.#links += 1;
+    if (this.#callers?.aborted) this.#pass();
+    else if (this.#links === 1) this.#callers?.addEventListener('abort', this.#pass);
+  }
+
+  unlink(): void {
+    this.#links -= 1;
+    if (this.#links === 0) this.#callers?.removeEventListener('abort', this.#pass);
+  }
+
+  get #at(): number {
+    return OPTIONS_AT.get(this.#call.method) ?? 0;
+  }
+
+  get #options(): { readonly signal?: AbortSignal } {
+    return (this.#call.args[this.#at] ?? {}) as { readonly signal?: AbortSignal };
+  }
 }

@@ -52,6 +52,51 @@ describe('timeout', () => {
     await t.stop();
   });
 
+  test('holds on to a caller’s signal for as long as the call lasts, and of a stream as long as that is read', async () => {
+    const stop = new AbortController();
+    const { signal } = stop;
+    let held = 0;
+    const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)];
+    signal.addEventListener = (...args: Parameters<typeof add>) => {
+      held += 1;
+      add(...args);
+    };
+    signal.removeEventListener = (...args: Parameters<typeof remove>) => {
+      held -= 1;
+      remove(...args);
+    };
+    const given: AbortSignal[] = [];
+    const note = (options: { signal: AbortSignal }) => void given.push(options.signal);
+    const real = fake(ObjectStore);
+    const [first, second] = [await real.putBytes(Buffer.from('1')), await real.putBytes(Buffer.from('2'))];
+    const noting = Object.assign(Object.create(real), {
+      getBytes: async (_: string, options: never) => note(options),
+      getStream: async (_: string, options: never) => note(options),
+      list: (options: never) => {
+        note(options);
+        return real.list();
+      },
+    }) as ObjectStore;
+    const clock = frozen();
+    const store = timeout(noting, { ...contextOf(ObjectStore.id, { timeoutMs: 500, methods: {} }), clock });
+    const reading = store.getBytes(first, { signal });
+    expect(held).toBe(1);
+    await reading;
+    expect(held).toBe(0);
+    for await (const id of store.list({ signal })) {
+      expect([first, second]).toContain(id);
+      expect(held).toBe(1);
+      break;
+    }
+    for await (const id of store.list({ signal })) expect([first, second]).toContain(id);
+    expect(held).toBe(0);
+    await store.getStream(first, { signal });
+    stop.abort(new Error('changed my mind'));
+    expect(given.map(({ aborted }) => aborted)).toEqual([false, false, false, true]);
+    await store.getBytes(first, { signal });
+    expect(given.at(-1)?.reason).toBe(signal.reason);
+  });
+
   test('gives receive what it was told to wait, and its time besides', async () => {
     const t = await hostWith('Queue', [{ use: 'timeout', config: { timeoutMs: 100 } }]);
     const queue = await t.get(Queue);
