@@ -8,6 +8,7 @@
  */
 import { type Capability, checked } from '../contracts/capability.js';
 import { FatalError } from '../contracts/errors.js';
+import { checkToken } from '../registry/links.js';
 
 /** How a case comes by what it tests. */
 export interface ConformanceTarget<T> {
@@ -55,7 +56,7 @@ export function conformance<T extends object>(
   token: Capability<T>,
   options: { readonly features?: readonly string[] } = {},
 ): ConformanceCase<T>[] {
-  const suite = suites.get(token.key) as Suite<T> | undefined;
+  const suite = suites.get(checkToken(token).key) as Suite<T> | undefined;
   if (suite === undefined) {
     throw new FatalError('SchemaViolation', `no conformance suite is defined for ${token.id}; call defineSuite first`);
   }
@@ -72,9 +73,18 @@ async function runCase<T extends object>(
   target: ConformanceTarget<T>,
   door: (instance: T) => T,
 ): Promise<void> {
+  if (typeof target?.open !== 'function') {
+    throw new FatalError('SchemaViolation', 'a case runs on a function that opens an instance, or { open, reopen }');
+  }
   const opened: T[] = [];
   const keep = async (making: T | Promise<T>): Promise<T> => {
     let instance: T = await making;
+    if (typeof instance !== 'object' || instance === null) {
+      throw new FatalError(
+        'SchemaViolation',
+        `the target opened ${instance}; give a function that answers an instance`,
+      );
+    }
     try {
       instance = door(instance);
       return instance;
@@ -83,17 +93,29 @@ async function runCase<T extends object>(
     }
   };
   const fixture: Fixture<T> = {
-    open: () => keep(target.open()),
-    reopen: () => {
+    // `async`: an opener that throws at once, or is none, rejects the case as any other does.
+    open: async () => keep(target.open()),
+    reopen: async () => {
       if (target.reopen === undefined) {
         throw new FatalError('SchemaViolation', 'this case needs `reopen`: give { open, reopen }');
       }
       return keep(target.reopen());
     },
   };
-  try {
-    await body(fixture);
-  } finally {
-    for (const instance of opened.reverse()) await (instance as Partial<AsyncDisposable>)[Symbol.asyncDispose]?.();
-  }
+  const failures: unknown[] = [];
+  const note = (error: unknown) => void failures.push(error);
+  await body(fixture).catch(note);
+  // Each, whatever becomes of the others; what the case itself found is told first.
+  for (const instance of opened.reverse()) await close(instance).catch(note);
+  if (failures.length > 1)
+    throw new AggregateError(failures, failures.map(messageOf).join('; and when it was closed: '));
+  if (failures.length === 1) throw failures[0];
+}
+
+async function close(instance: Partial<AsyncDisposable> & { close?(): unknown }): Promise<void> {
+  await (instance[Symbol.asyncDispose] ?? instance.close)?.call(instance);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

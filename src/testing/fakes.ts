@@ -18,6 +18,7 @@ import {
   SecretStore,
   Storage,
 } from '../contracts/index.js';
+import { checkToken } from '../registry/links.js';
 import { MemoryBlockStore, MemorySecretStore } from './memory-fakes.js';
 import { memoryObjectStore } from './memory-object-store.js';
 import { type MethodOf, type RecordedCall, Recorder } from './recorder.js';
@@ -78,7 +79,7 @@ export function defineFake<T extends object>(
  * @throws FatalError SchemaViolation for a capability that no fake is defined for
  */
 export function fake<T extends object>(token: Capability<T>, options: FakeOptions = {}): Fake<T> {
-  const making = FAKES.get(token.key) as Making<T> | undefined;
+  const making = FAKES.get(checkToken(token).key) as Making<T> | undefined;
   if (making === undefined) {
     throw new FatalError('SchemaViolation', `no fake is defined for ${token.id}; call defineFake first`);
   }

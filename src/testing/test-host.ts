@@ -11,6 +11,7 @@ import type { AdapterFactory } from '../contracts/plugin.js';
 import type { HostEvents, Unsubscribe } from '../registry/events.js';
 import type { HostPorts } from '../registry/host.js';
 import type { Host, HostOptions } from '../registry/index.js';
+import { checkToken } from '../registry/links.js';
 import type { PlannedInstance } from '../registry/plan.js';
 import { type Fake, type FakeOptions, fake } from './fakes.js';
 import { type MethodOf, type RecordedCall, Recorder } from './recorder.js';
@@ -206,7 +207,7 @@ class Kit {
 
   #override<T extends object>(capability: Capability<T>, instance: T, name?: string): void {
     if (typeof instance !== 'object' || instance === null) throw check.invalid('instance', 'an object', instance);
-    const shown = `${capability.name}#${name ?? 'default'}`;
+    const shown = `${checkToken(capability).name}#${name ?? 'default'}`;
     const known = this.#keyOf(capability, name);
     if (known === null) {
       if (name !== undefined) {
@@ -253,7 +254,7 @@ class Kit {
   }
 
   #spyOf<T extends object>(capability: Capability<T>, name?: string): Spied {
-    const key = this.#keyOf(capability, name);
+    const key = this.#keyOf(checkToken(capability), name);
     if (key !== null) return this.#spy(key);
     throw new FatalError(
       'ConfigInvalid',

@@ -10,7 +10,7 @@ import {
   SecretStore,
   Storage,
 } from '../../src/contracts/index.js';
-import { conformance } from '../../src/testing/index.js';
+import { conformance, defineSuite } from '../../src/testing/index.js';
 
 describe('conformance', () => {
   const tokens = [
@@ -50,6 +50,38 @@ describe('conformance', () => {
       ({ [Symbol.asyncDispose]: async () => void log.push('disposed') }) as unknown as SecretStore;
     await expect(first?.run(open)).rejects.toThrow();
     expect(log).toEqual(['disposed']);
+  });
+
+  test('what a case found is told though closing fails, and everything opened is closed', async () => {
+    const [, found] = conformance(SecretStore);
+    const log: string[] = [];
+    const open = async () => ({
+      get: () => Promise.reject(new Error('the case')),
+      put: async () => {},
+      names: async () => [],
+      close: () => Promise.reject(new Error(`the end ${log.push('closed')}`)),
+    });
+    await expect(found?.run(open as never)).rejects.toThrow('the case; and when it was closed: the end 1');
+    const Twice = capability<{ x(): void }>('acme.x/Twice', { major: 1 });
+    defineSuite(Twice, () => ({
+      twice: async ({ open }) => {
+        await open();
+        await open();
+      },
+    }));
+    await expect(conformance(Twice)[0]?.run(open as never)).rejects.toThrow(
+      'the end 2; and when it was closed: the end 3',
+    );
+    expect(log).toHaveLength(3);
+  });
+
+  test('a target that opens nothing, or cannot be called, is told', async () => {
+    const [first] = conformance(SecretStore);
+    await expect(first?.run((() => {}) as never)).rejects.toThrow('the target opened undefined; give a function that');
+    await expect(first?.run(undefined as never)).rejects.toThrow('a case runs on a function that opens an instance');
+    expect(() => conformance('SecretStore' as never)).toThrow(
+      'capability must be a capability itself, as in host.get(Queue), found "SecretStore"',
+    );
   });
 
   test('a case that reopens says so when the target cannot', async () => {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import {
   BlockStore,
+  type Capability,
   ComputeHint,
   capability,
   GpuEnumerator,
@@ -9,6 +10,7 @@ import {
   RecoverableError,
   SecretStore,
   Storage,
+  synchronous,
 } from '../../src/contracts/index.js';
 import {
   createTestHost,
@@ -249,6 +251,57 @@ describe('a test host', () => {
     const echo = await t.get(Echo);
     await expect(echo.echo('x')).rejects.toBe(io);
     expect(await echo.echo('x')).toBe('x');
+    await t.stop();
+  });
+
+  test('fails calls to a plugin’s contract, however it is written, before they take effect', async () => {
+    interface Plain {
+      soon(): Promise<number>;
+      items(): AsyncIterable<number>;
+      now(): number;
+    }
+    const door = (impl: Plain) => ({ now: synchronous(() => impl.now()) });
+    const [Bare, Doored] = [undefined, door].map((it) =>
+      capability<Plain>('acme.plain/Plain', { major: 1, ...(it && { door: it }) }),
+    ) as [Capability<Plain>, Capability<Plain>];
+    const made: string[] = [];
+    async function* one() {
+      yield 1;
+    }
+    const t = await testHost();
+    t.override(Bare, {
+      soon: () => Promise.resolve(made.push('soon')),
+      items: () => {
+        made.push('items');
+        return one();
+      },
+      now: () => made.push('now'),
+    });
+    t.failNext(Bare, 'soon', io, 2);
+    t.failNext(Bare, 'items', io);
+    t.failNext(Doored, 'now', io);
+    const plain = await t.get(Bare);
+    await expect(plain.soon()).rejects.toBe(io);
+    await expect(plain.soon()).rejects.toBe(io);
+    await expect(plain.items()[Symbol.asyncIterator]().next()).rejects.toBe(io);
+    expect(() => plain.now()).toThrow(io);
+    expect(made).toEqual([]);
+    await plain.soon();
+    for await (const item of plain.items()) expect(item).toBe(1);
+    expect(plain.now()).toBe(3);
+    const failed = t.calls(Bare).filter(({ error }) => error === io);
+    expect(failed.map(({ method }) => method)).toEqual(['soon', 'soon', 'items', 'now']);
+    await t.stop();
+  });
+
+  test('refuses what is no capability, and a fault that is nothing', async () => {
+    const t = await testHost();
+    const told = 'capability must be a capability itself, as in host.get(Queue), found "Queue"';
+    expect(() => t.override('Queue' as never, {})).toThrow(told);
+    expect(() => t.fake('Queue' as never)).toThrow(told);
+    expect(() => t.failNext('Queue' as never, 'x' as never, io)).toThrow(told);
+    await expect(testHost({ fakes: ['Queue' as never] })).rejects.toThrow(told);
+    expect(() => t.failNext(Queue, 'stats', undefined)).toThrow('error must be what the call is to reject with');
     await t.stop();
   });
 

@@ -14,7 +14,7 @@ import { type Call, decorate } from '../../contracts/decorate.js';
 import { isCoreError, type RecoverableError, type RetryHint } from '../../contracts/errors.js';
 import type { MiddlewareContext } from '../../contracts/plugin.js';
 import type { EnqueueOptions } from '../../contracts/queue.js';
-import { checkMethods, signalOf } from './methods.js';
+import { checkMethods, onAbort, signalOf } from './methods.js';
 
 export interface RetryConfig {
   /** How often a call is made in all, the first time included. */
@@ -160,19 +160,14 @@ function pauseMs(hint: RetryHint, failed: number): number | null {
 }
 
 /** Ends early when one of the signals aborts. */
-function pause(delayMs: number, clock: Clock, signals: readonly (AbortSignal | undefined)[]): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      timer.cancel();
-      for (const signal of signals) signal?.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = clock.schedule(delayMs, end);
-    for (const signal of signals) {
-      signal?.addEventListener('abort', end);
-      if (signal?.aborted) end();
-    }
+async function pause(delayMs: number, clock: Clock, signals: readonly (AbortSignal | undefined)[]): Promise<void> {
+  const leaving: (() => void)[] = [];
+  await new Promise<void>((resolve) => {
+    const timer = clock.schedule(delayMs, resolve);
+    leaving.push(() => timer.cancel());
+    for (const signal of signals) if (signal !== undefined) leaving.push(onAbort(signal, resolve));
   });
+  for (const leave of leaving) leave();
 }
 
 /** An iterator that is opened again when it fails before its first item. */

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import { retry } from '../../../src/adapters/middleware/retry.js';
 import { FatalError, ObjectStore, Queue, RecoverableError, Storage } from '../../../src/contracts/index.js';
@@ -173,5 +174,21 @@ describe('retry', () => {
     await t.stop();
     await ended;
     expect(error).toBeInstanceOf(RecoverableError);
+  });
+
+  test('has one listener on a signal, however many calls wait: Node warns of a leak at the eleventh', async () => {
+    const t = await hostWith('Queue', [...layer(), 'timeout']);
+    const queue = await t.get(Queue);
+    t.failNext(Queue, 'receive', transient(), 20);
+    const stop = new AbortController();
+    const listeners = () => getEventListeners(stop.signal, 'abort').length;
+    const receive = () => queue.receive({ leaseMs: 1, waitMs: 0, signal: stop.signal });
+    const waiting = Promise.allSettled(Array.from({ length: 20 }, receive));
+    expect(await isSettled(waiting)).toBe(false);
+    expect(listeners()).toBe(1);
+    await t.clock.advance(1_000);
+    expect(new Set((await waiting).map(({ status }) => status))).toEqual(new Set(['fulfilled']));
+    expect(listeners()).toBe(0);
+    await t.stop();
   });
 });
