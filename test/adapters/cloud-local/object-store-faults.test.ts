@@ -147,6 +147,45 @@ describe.each(IO)('what is synced before a put resolves (io %s)', (io) => {
     await Promise.all(Array.from({ length: 8 }, (_, n) => store.putBytes(Buffer.from([n]))));
     expect(log.filter((entry) => entry === `<fsync ${root}`).length).toBeLessThan(8);
   });
+
+  test('folders are synced in rounds: one asked for meanwhile waits for the next, and is then synced', async () => {
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    const [first, sameOuter] = await neighbours();
+    const { store, log, root, arm } = await recorded({ io, durability: 'full' }, (call, path) =>
+      call === 'fsync' && path === join(blobPath(root, one), '..') ? gate : undefined,
+    );
+    const [one, other] = [await store.putBytes(first), await store.putBytes(sameOuter)];
+    for (const id of [one, other]) await store.delete(id);
+    const logged = async (entry: string) => {
+      while (!log.includes(entry)) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    log.length = 0;
+    arm();
+    const putting = [store.putBytes(first)];
+    await logged(`>fsync ${join(blobPath(root, one), '..')}`);
+    putting.push(store.putBytes(sameOuter));
+    await logged(`<rename ${blobPath(root, other)}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(log).not.toContain(`>fsync ${join(blobPath(root, other), '..')}`);
+    open();
+    await Promise.all(putting);
+    expect(log).toContain(`<fsync ${join(blobPath(root, other), '..')}`);
+  });
+
+  test('a folder’s sync that fails fails the puts into it, and no other of its round', async () => {
+    const [a, b] = [Buffer.from('a'), Buffer.from('b')];
+    const broken = await (await recorded({ io }, undefined)).store.putBytes(a);
+    const { store, arm } = await recorded({ io, durability: 'full' }, (call, path) =>
+      call === 'fsync' && path.endsWith(`/${broken.slice(0, 2)}/${broken.slice(2, 4)}`) ? 'EIO' : undefined,
+    );
+    arm();
+    const [first, second] = await Promise.allSettled([store.putBytes(a), store.putBytes(b)]);
+    expect(first).toMatchObject({ status: 'rejected', reason: { kind: 'Transient', context: { errno: 'EIO' } } });
+    expect(second).toMatchObject({ status: 'fulfilled' });
+  });
 });
 
 const faults: [call: string, errno: string, kind: string, what: string][] = [

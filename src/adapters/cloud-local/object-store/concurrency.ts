@@ -1,4 +1,5 @@
 /** How much happens at once: a bound on the work under way, and an order for work on the same object. */
+import { setImmediate } from 'node:timers/promises';
 
 /** Runs up to a number of tasks at once; the others wait in order. */
 export class Slots {
@@ -55,34 +56,63 @@ export class Lanes<Key> {
   }
 }
 
+/** Turns of the event loop that a round waits for others at most, while more join with each. */
+const GATHER_TURNS_MAX = 8;
+
+interface Task {
+  readonly done: Promise<void>;
+  readonly settle: (result: PromiseSettledResult<void>) => void;
+}
+
 /**
- * Tasks of the same key, shared: while one is under way all who ask wait for one more, which starts after it, because
- * the one under way may have begun before what they did.
+ * One kind of work on many things, in rounds: what is asked for while a round is under way makes up the next one, and
+ * all of a round are answered at its end. Asked for twice in between it is done once, and begins after both asked.
+ *
+ * For syncs of folders. A journalling file system commits whatever was changed so far, so syncs that are under way together
+ * share a commit; one whose folder was changed since it began needs another. In rounds, 64 puts change what they have
+ * to and then wait together, which takes half the commits of each on its own.
  */
-export class Shared<Key> {
-  readonly #turns = new Map<Key, { now: Promise<void>; next?: Promise<void> }>();
+export class Rounds<Key> {
   readonly #work: (key: Key) => Promise<void>;
+  #next = new Map<Key, Task>();
+  #isBusy = false;
 
   constructor(work: (key: Key) => Promise<void>) {
     this.#work = work;
   }
 
   run(key: Key): Promise<void> {
-    const turn = this.#turns.get(key);
-    if (turn === undefined) return this.#start(key);
-    turn.next ??= turn.now.then(ignore, ignore).then(() => this.#start(key));
-    return turn.next;
+    let task = this.#next.get(key);
+    if (task === undefined) {
+      task = newTask();
+      this.#next.set(key, task);
+      if (!this.#isBusy) void this.#turn();
+    }
+    return task.done;
   }
 
-  #start(key: Key): Promise<void> {
-    const turn: { now: Promise<void>; next?: Promise<void> } = { now: this.#work(key) };
-    this.#turns.set(key, turn);
-    const end = () => {
-      if (turn.next === undefined) this.#turns.delete(key);
-    };
-    turn.now.then(end, end);
-    return turn.now;
+  async #turn(): Promise<void> {
+    this.#isBusy = true;
+    while (this.#next.size > 0) {
+      for (let turns = 0, size = 0; turns < GATHER_TURNS_MAX && this.#next.size > size; turns++) {
+        size = this.#next.size;
+        await setImmediate();
+      }
+      const tasks = this.#next;
+      this.#next = new Map();
+      const results = await Promise.allSettled(Array.from(tasks.keys(), (key) => this.#work(key)));
+      for (const task of tasks.values()) task.settle(results.shift() as PromiseSettledResult<void>);
+    }
+    this.#isBusy = false;
   }
+}
+
+function newTask(): Task {
+  let settle: Task['settle'] = ignore;
+  const done = new Promise<void>((resolve, reject) => {
+    settle = (result) => (result.status === 'fulfilled' ? resolve() : reject(result.reason));
+  });
+  return { done, settle };
 }
 
 /** Waits for all, whatever becomes of them, then fails as the first that failed did. */

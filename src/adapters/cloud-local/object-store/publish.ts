@@ -18,7 +18,7 @@ import { randomBytes } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import type { ContentId } from '../../../contracts/ids.js';
-import { allSettled, Shared } from './concurrency.js';
+import { allSettled, Rounds } from './concurrency.js';
 import { type Disk, errnoOf } from './disk.js';
 import { type Eventual, type Steps, settle } from './in-place.js';
 import { type Durability, decodeSidecar, encodeSidecar, type Layout, TOUCH_AGE_MS } from './layout.js';
@@ -52,7 +52,7 @@ export class Publisher {
   /** The blob's change time when it was made durable here: a rename, by whomever, makes it another. */
   readonly #syncedAtMs = new Map<ContentId, number>();
   readonly #corrupt = new Set<ContentId>();
-  readonly #folderSyncs: Shared<string>;
+  readonly #folderSyncs: Rounds<string>;
   readonly #draftPrefix = `${process.pid}-${randomBytes(8).toString('hex')}`;
   #drafts = 0;
 
@@ -68,7 +68,7 @@ export class Publisher {
     this.#disk = disk;
     this.#layout = layout;
     this.#durability = durability;
-    this.#folderSyncs = new Shared((path) => disk.syncFolder(path));
+    this.#folderSyncs = new Rounds((path) => disk.syncFolder(path));
   }
 
   /** Makes the names of the root and of the folders above it durable, whichever process made them a moment ago. */
@@ -305,8 +305,8 @@ export class Publisher {
         yield sidecar.finish(false);
         if (blob !== null) yield blob.finish(false);
       } else {
-        // All at once: syncs under way together share one commit of the file system's journal.
         const isFull = this.#durability === 'full';
+        // All at once: syncs under way together share one commit of the file system's journal.
         yield allSettled([sidecar.finish(isFull), blob?.finish(true), isFull ? this.#syncShardName(id) : undefined]);
       }
       signal?.throwIfAborted();
