@@ -65,14 +65,49 @@ function compile(schema: JsonSchema): Validator {
 
 /** A copy of `value` in which every string that the schema calls a path is absolute, from `folder` on. */
 export function resolvePaths<T>(schema: JsonSchema, value: T, folder: string): T {
-  return mapWith(schema, value, (own, found) =>
+  const parts = (own: JsonSchema) => partsOf(own, schema, CERTAIN);
+  return mapWith([schema], value, parts, (own, found) =>
     own.format === 'path' && typeof found === 'string' ? resolve(folder, found) : found,
   );
 }
 
-/** A copy of `value` without what the schema marks as sensitive. */
+/**
+ * A copy of `value` without what the schema marks as sensitive. Of alternatives (`anyOf`, `oneOf`, `if`) it is enough that
+ * one says so: which of them holds is not looked at.
+ */
 export function redact<T>(schema: JsonSchema, value: T): T {
-  return mapWith(schema, value, (own, found) => (own.sensitive === true ? '[redacted]' : found));
+  const parts = (own: JsonSchema) => partsOf(own, schema, [...CERTAIN, ...POSSIBLE]);
+  return mapWith([schema], value, parts, (own, found) => (own.sensitive === true ? '[redacted]' : found));
+}
+
+/** Keywords whose schemas describe the same value, always or perhaps. */
+const CERTAIN = ['allOf'];
+const POSSIBLE = ['anyOf', 'oneOf', 'if', 'then', 'else'];
+
+/** A schema and all that it says of the same value elsewhere: under `keywords`, and where `$ref` points to in `root`. */
+function partsOf(schema: JsonSchema, root: JsonSchema, keywords: readonly string[]): Set<JsonSchema> {
+  const parts = new Set<JsonSchema>();
+  const add = (own: unknown): void => {
+    if (!isSchema(own) || parts.has(own)) return;
+    parts.add(own);
+    for (const keyword of keywords) for (const part of [own[keyword]].flat()) add(part);
+    if (typeof own.$ref === 'string') add(referred(own.$ref, root));
+  };
+  add(schema);
+  return parts;
+}
+
+/** What a reference within the same schema points to, as `#/$defs/token`. */
+function referred($ref: string, root: JsonSchema): unknown {
+  if (!$ref.startsWith('#')) return undefined;
+  const steps = stepsOf(decodeURIComponent($ref.slice(1)));
+  return steps.reduce<unknown>((at, step) => (Object.hasOwn(Object(at), step) ? Object(at)[step] : undefined), root);
+}
+
+/** Of a JSON pointer: ~1 stands for a slash, ~0 for a tilde. */
+function stepsOf(pointer: string): string[] {
+  const steps = pointer.split('/').slice(1);
+  return steps.map((step) => step.replace(/~1/g, '/').replace(/~0/g, '~'));
 }
 
 /**
@@ -105,20 +140,39 @@ export function coerce(
   return Object.fromEntries(entries);
 }
 
-/** Applies `change` to each value that the schema describes by `properties`, `items` or `additionalProperties`. */
-function mapWith<T>(schema: JsonSchema, value: T, change: (schema: JsonSchema, value: unknown) => unknown): T {
-  const changed = change(schema, value);
-  const { items, additionalProperties: others } = schema;
-  if (Array.isArray(changed)) {
-    return (isSchema(items) ? changed.map((each) => mapWith(items, each, change)) : changed) as T;
-  }
+/** Applies `change` to each value with each schema that describes it. */
+function mapWith<T>(
+  schemas: readonly JsonSchema[],
+  value: T,
+  parts: (schema: JsonSchema) => Iterable<JsonSchema>,
+  change: (schema: JsonSchema, value: unknown) => unknown,
+): T {
+  const all = schemas.flatMap((schema) => [...parts(schema)]);
+  const changed = all.reduce<unknown>((found, schema) => change(schema, found), value);
   if (typeof changed !== 'object' || changed === null) return changed as T;
-  const properties = (schema.properties ?? {}) as Record<string, JsonSchema>;
-  const entries = Object.entries(changed).map(([key, each]) => {
-    const own = Object.hasOwn(properties, key) ? properties[key] : others;
-    return [key, isSchema(own) ? mapWith(own, each, change) : each];
-  });
+  if (Array.isArray(changed)) {
+    return changed.map((each, i) => mapWith(ofItem(all, i), each, parts, change)) as T;
+  }
+  const entries = Object.entries(changed).map(([key, each]) => [key, mapWith(ofKey(all, key), each, parts, change)]);
   return Object.fromEntries(entries) as T;
+}
+
+function ofItem(schemas: readonly JsonSchema[], index: number): JsonSchema[] {
+  return schemas
+    .map(({ items, additionalItems }) => (Array.isArray(items) ? (items[index] ?? additionalItems) : items))
+    .filter(isSchema);
+}
+
+function ofKey(schemas: readonly JsonSchema[], key: string): JsonSchema[] {
+  const found = schemas.flatMap(({ properties, patternProperties, additionalProperties }) => {
+    const named = Object.hasOwn(Object(properties), key) ? [Object(properties)[key]] : [];
+    const patterns = Object.entries(Object(patternProperties)).filter(([pattern]) =>
+      new RegExp(pattern, 'u').test(key),
+    );
+    const own = [...named, ...patterns.map(([, schema]) => schema)];
+    return own.length > 0 ? own : [additionalProperties];
+  });
+  return found.filter(isSchema);
 }
 
 /** What a setting is, without what it says: it may be a secret that was pasted into the wrong place. */
@@ -133,11 +187,7 @@ function isOwnFault({ keyword, propertyName }: ErrorObject): boolean {
 
 function toFault(error: ErrorObject, shown: (found: unknown) => string): SchemaFault {
   const { instancePath, keyword, params, data, message, parentSchema } = error;
-  // A JSON pointer: ~1 stands for a slash, ~0 for a tilde.
-  const path = instancePath
-    .split('/')
-    .slice(1)
-    .map((step) => step.replace(/~1/g, '/').replace(/~0/g, '~'));
+  const path = stepsOf(instancePath);
   const at = (more: readonly string[] = []) => [...path, ...more].join('.') || 'the whole value';
   switch (keyword) {
     case 'additionalProperties': {

@@ -250,6 +250,49 @@ describe('configuration of an adapter', () => {
     expect(((await host.get(SecretStore)) as unknown as { config: unknown }).config).toEqual({ token: 'tok_1' });
   });
 
+  test('what is sensitive or a path is found wherever a schema may say so', async () => {
+    const token = { type: 'string', sensitive: true };
+    const config = {
+      definitions: { token, file: { type: 'string', format: 'path' } },
+      properties: {
+        auth: { oneOf: [token, { type: 'object' }] },
+        user: { allOf: [{ type: 'object', properties: { token, name: { type: 'string' } } }] },
+        byHost: { type: 'object', patternProperties: { '[.]org$': token } },
+        referred: { $ref: '#/definitions/token' },
+        also: { allOf: [{ sensitive: true }, { type: 'string' }] },
+        pair: { type: 'array', items: [{ type: 'string' }, token] },
+        more: { type: 'object', additionalProperties: { anyOf: [{ type: 'integer' }, token] } },
+        file: { $ref: '#/definitions/file' },
+        database: { anyOf: [{ const: ':memory:' }, { type: 'string', format: 'path' }] },
+      },
+    };
+    const given = {
+      auth: { token: 's3cr3t' },
+      user: { token: 's3cr3t', name: 'u' },
+      byHost: { 'acme.org': 's3cr3t' },
+      referred: 's3cr3t',
+      also: 's3cr3t',
+      pair: ['user', 's3cr3t'],
+      more: { key: 's3cr3t' },
+      file: 'a',
+      database: ':memory:',
+    };
+    const host = await vaultHost('return naming(ctx);', { config }, bind(given));
+    const redacted = '[redacted]';
+    expect(host.bindings()[0]?.config).toEqual({
+      auth: redacted,
+      user: { token: redacted, name: 'u' },
+      byHost: { 'acme.org': redacted },
+      referred: redacted,
+      also: redacted,
+      pair: ['user', redacted],
+      more: { key: redacted },
+      file: space.path('a'),
+      database: ':memory:',
+    });
+    expect(JSON.stringify(host.explain(SecretStore))).not.toContain('s3cr3t');
+  });
+
   test('an adapter without a schema takes no configuration', async () => {
     await expect(vaultHost('', {}, bind({ a: 1 }))).rejects.toThrow(
       'bindings.SecretStore.config.a: unknown key. (adapter acme.vault)',
