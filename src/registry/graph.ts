@@ -13,33 +13,50 @@ export function edgesOf({ requires, secrets, middleware }: PlannedInstance): rea
   return [...new Set(keys)];
 }
 
-/** Each circle once, with its path. */
+/** Each circle once, with its path. Without recursion: a row of instances may be longer than the stack is deep. */
 export function cycles(instances: ReadonlyMap<string, PlannedInstance>): Problem[] {
   const done = new Set<string>();
   const problems: Problem[] = [];
-  const visit = (key: string, trail: readonly string[]): void => {
-    const start = trail.indexOf(key);
-    if (start >= 0) {
-      const places = trail.slice(start).map((step) => instances.get(step)?.place ?? null);
-      const shown = places
-        .filter((place) => place !== null)
-        .map(showPlace)
-        .join(', ');
-      const path = [...trail.slice(start), key].join(' -> ');
-      const message = `dependency cycle: ${path}${shown === '' ? '' : ` (${shown})`}`;
-      // Where nothing of it is bound, the manifests say it.
-      const adapter = instances.get(key)?.adapter;
-      const place = places.find((each) => each !== null) ?? (adapter ? placeInManifest(adapter.plugin, []) : null);
-      problems.push({ code: 'RC1201', place, message });
-      return;
+  for (const root of instances.keys()) {
+    /** From the root on: each needs the next, and has those before `next` looked at. */
+    const trail: { readonly key: string; readonly edges: readonly string[]; next: number }[] = [];
+    const onTrail = new Set<string>();
+    const enter = (key: string): void => {
+      if (onTrail.has(key)) {
+        const keys = trail.map((step) => step.key);
+        problems.push(circle([...keys.slice(keys.indexOf(key)), key], instances));
+      } else if (!done.has(key)) {
+        const instance = instances.get(key);
+        trail.push({ key, edges: instance === undefined ? [] : edgesOf(instance), next: 0 });
+        onTrail.add(key);
+      }
+    };
+    enter(root);
+    for (let last = trail.at(-1); last !== undefined; last = trail.at(-1)) {
+      const next = last.edges[last.next++];
+      if (next !== undefined) enter(next);
+      else {
+        trail.pop();
+        onTrail.delete(last.key);
+        done.add(last.key);
+      }
     }
-    if (done.has(key)) return;
-    const instance = instances.get(key);
-    for (const next of instance === undefined ? [] : edgesOf(instance)) visit(next, [...trail, key]);
-    done.add(key);
-  };
-  for (const key of instances.keys()) visit(key, []);
+  }
   return problems;
+}
+
+/** @param keys the path of the circle, which ends where it begins */
+function circle(keys: readonly string[], instances: ReadonlyMap<string, PlannedInstance>): Problem {
+  const places = keys.slice(0, -1).map((key) => instances.get(key)?.place ?? null);
+  const shown = places
+    .filter((place) => place !== null)
+    .map(showPlace)
+    .join(', ');
+  const message = `dependency cycle: ${keys.join(' -> ')}${shown === '' ? '' : ` (${shown})`}`;
+  // Where nothing of it is bound, the manifests say it.
+  const adapter = instances.get(keys[0] ?? '')?.adapter;
+  const place = places.find((each) => each !== null) ?? (adapter ? placeInManifest(adapter.plugin, []) : null);
+  return { code: 'RC1201', place, message };
 }
 
 export interface GraphNode {

@@ -78,7 +78,7 @@ export interface Host {
    * @param capability the token, or its name
    * @throws FatalError ConfigInvalid `RC1121`, `RC1122`, as {@link Host.get}
    */
-  explain(capability: Capability<object> | string, name?: string): Explanation;
+  explain(capability: Omit<Capability<object>, 'door'> | string, name?: string): Explanation;
   /** Who needs whom. */
   graph(): HostGraph;
   /**

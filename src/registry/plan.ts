@@ -3,68 +3,18 @@
  * configuration and the manifests alone; no code of a plugin runs. Everything wrong is found at once.
  */
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
-import { type Adapter, Catalog, type Middleware } from './catalog.js';
-import { type PassedOver, preferences, sharedConfig } from './choice.js';
+import { type Adapter, Catalog } from './catalog.js';
+import { preferences, sharedConfig } from './choice.js';
 import type { BindingEntry, ConfigPath, InstancesEntry, LoadedConfig } from './config.js';
 import type { Discovery } from './discovery.js';
 import { cycles } from './graph.js';
+import { type PlannedInstance, PlannedInstances, type PlannedMiddleware, type Requirement } from './planned.js';
 import { type Place, type Problem, type ProblemCode, problemsError, suggest } from './problems.js';
 import { isSchema } from './schemas.js';
 import { type PlannedSecret, secretsIn } from './secrets.js';
 import { type Contributed, checkSettings, type Settings } from './settings.js';
 
-/** One instance to be. */
-export interface PlannedInstance {
-  /** `<Capability>#<name>`. */
-  readonly key: string;
-  /** The capability's name, without its major version. */
-  readonly capability: string;
-  readonly name: string;
-  readonly isDefault: boolean;
-  readonly adapter: Adapter;
-  /** Checked, defaults filled in, paths absolute. A secret is still its reference: see secrets.ts. */
-  readonly config: Readonly<Record<string, unknown>>;
-  /** Secrets that `config` names. */
-  readonly secrets: readonly PlannedSecret[];
-  /** What its factory may ask its context for. */
-  readonly requires: readonly Requirement[];
-  /** What is put around it, outermost first. */
-  readonly middleware: readonly PlannedMiddleware[];
-  /** What `host.start()` does when it cannot be activated. */
-  readonly onFailure: 'abort' | 'continue';
-  /** Where the adapter was named; `null` for an instance that stands because nothing else could serve. */
-  readonly place: Place | null;
-  /** Where its binding stands in the configuration; `null` as for `place`. */
-  readonly path: ConfigPath | null;
-  /** Adapters that were preferred and are not available. */
-  readonly passedOver: readonly PassedOver[];
-  /** Paths of the configuration that `config` was made from, highest first. */
-  readonly configPaths: readonly ConfigPath[];
-}
-
-/** One layer around an instance. */
-export interface PlannedMiddleware extends Middleware {
-  /** Checked, defaults filled in, paths absolute. A secret is still its reference. */
-  readonly config: Readonly<Record<string, unknown>>;
-  readonly secrets: readonly PlannedSecret[];
-  /** What its factory may ask its context for. */
-  readonly requires: readonly Requirement[];
-  /** Paths of the configuration that `config` was made from. */
-  readonly configPaths: readonly ConfigPath[];
-}
-
-/** One entry of a manifest's `requires`, resolved. */
-export interface Requirement {
-  readonly capability: string;
-  /** `many` is for `getAll`; the others are for `get`. */
-  readonly kind: 'one' | 'optional' | 'many';
-  /** The name asked for, `null` for the default. */
-  readonly name: string | null;
-  /** Keys of the instances that serve it. */
-  readonly keys: readonly string[];
-  /** For `many`: adapters that could serve it, were it not for this. */
-  readonly failed: readonly { readonly name: string; readonly problem: Problem }[];
-}
+export type { PlannedInstance, PlannedMiddleware, Requirement } from './planned.js';
 
 export interface Plan {
   /** By key. */
@@ -81,6 +31,9 @@ export interface Plan {
   readonly warnings: readonly string[];
 }
 
+/** Capabilities that are served without a binding, each for the next, are found out by recursion: past this, bind one. */
+const UNBOUND_DEPTH_MAX = 100;
+
 /** @throws FatalError ConfigInvalid with every problem found, those of the configuration and of discovery included */
 export function makePlan(config: LoadedConfig, discovery: Discovery): Plan {
   const { plan, problems } = tryPlan(config, discovery);
@@ -95,7 +48,7 @@ export function tryPlan(config: LoadedConfig, discovery: Discovery): { plan: Pla
 }
 
 class Planner implements Plan {
-  readonly instances = new Map<string, PlannedInstance>();
+  readonly instances = new PlannedInstances();
   readonly problems: Problem[];
   readonly warnings: string[] = [];
   readonly config: LoadedConfig;
@@ -105,8 +58,12 @@ class Planner implements Plan {
   readonly #broken = new Set<string>();
   /** Adapters that could serve a capability which no binding names, and why they cannot. */
   readonly #unservable = new Map<string, { name: string; problem: Problem }[]>();
+  /** Why a bound instance is left out, by its key; for the default one by its capability, too. */
+  readonly #leftOut = new Map<string, string>();
   /** Capabilities that are served without a binding, or why not; `null` while it is being found out. */
   readonly #unbound = new Map<string, Problem | null>();
+  /** How many of them are being found out, each for the one before it. */
+  #unboundDepth = 0;
 
   constructor(config: LoadedConfig, discovery: Discovery) {
     this.config = config;
@@ -138,18 +95,22 @@ class Planner implements Plan {
   }
 
   explainMissing(capability: string, name?: string, id?: string): Problem {
-    const other = [...this.instances.values()].find(
-      (i) => i.capability === capability && i.adapter.manifest.provides !== id,
-    );
+    const other = this.instances.serving(capability).find(({ adapter }) => adapter.manifest.provides !== id);
     if (id !== undefined && other !== undefined) {
       const message = `this host has ${other.adapter.manifest.provides}, asked was ${id}; use versions that agree`;
       return { code: 'RC1111', place: null, message };
     }
-    const names = this.#namesOf(capability);
+    const names = this.instances.serving(capability).map((each) => each.name);
+    const leftOut = this.#leftOut.get(name === undefined ? capability : `${capability}#${name}`);
+    if (leftOut !== undefined) {
+      const asked = name === undefined ? capability : `instance "${name}" of ${capability}`;
+      const others = names.length === 0 ? '' : ` Others are there: ${names.join(', ')}.`;
+      return { code: 'RC1121', place: null, message: `${asked} is not served: ${leftOut}${others}` };
+    }
     if (names.length > 0) {
       const message =
         name === undefined
-          ? `${capability} has several instances and no default; set bindings.${capability}.default or ask by name. Known: ${names.join(', ')}.`
+          ? `${capability} has ${names.length > 1 ? 'several instances and no default' : 'no default instance'}; set bindings.${capability}.default or ask by name. Known: ${names.join(', ')}.`
           : `${capability} has no instance "${name}".${suggest(name, names)}`;
       return { code: 'RC1122', place: null, message };
     }
@@ -187,13 +148,21 @@ class Planner implements Plan {
   }
 
   #add(capability: string, name: string, isDefault: boolean, binding: BindingEntry, path: ConfigPath): void {
-    if (binding.enabled === false) return;
+    const leaveOut = (why: string) => {
+      this.#leftOut.set(`${capability}#${name}`, why);
+      if (isDefault) this.#leftOut.set(capability, why);
+    };
+    if (binding.enabled === false) {
+      leaveOut(`${path.join('.')} says "enabled": false.`);
+      return;
+    }
     const choice = preferences(this.catalog, capability, binding, path, KNOWN_CAPABILITIES);
     if ('problems' in choice) {
       const placed = choice.problems.map((problem) => ({ ...problem, place: this.config.place(problem.path) }));
       if (binding.optional === true) {
         const why = placed.map(({ message }) => message).join(' ');
         this.warnings.push(`optional binding ${path.join('.')} is left out: ${why}`);
+        leaveOut(`${path.join('.')} is optional and left out: ${why}`);
         return;
       }
       this.#broken.add(capability);
@@ -266,10 +235,18 @@ class Planner implements Plan {
 
   /** Adds the instance of a capability that no binding names, if a single adapter can serve it as it stands. */
   #serveUnbound(capability: string, all = false): void {
-    if (this.#namesOf(capability).length > 0 || this.#unbound.get(capability) === null) return;
+    if (this.instances.serves(capability) || this.#unbound.get(capability) === null) return;
     if (this.#unbound.has(capability) && !all) return;
     if (Object.hasOwn(this.config.value.bindings ?? {}, capability)) return;
+    if (this.#unboundDepth >= UNBOUND_DEPTH_MAX) return;
     this.#unbound.set(capability, null);
+    this.#unboundDepth++;
+    this.#serveCandidates(capability, all);
+    this.#unboundDepth--;
+    if (this.#unbound.get(capability) === null) this.#unbound.set(capability, this.#nothingProvides(capability));
+  }
+
+  #serveCandidates(capability: string, all: boolean): void {
     const candidates = this.catalog.serving(capability);
     if (candidates.length > 1 && !all) {
       const ids = candidates.map(({ manifest }) => manifest.id).join(', ');
@@ -298,7 +275,6 @@ class Planner implements Plan {
         message: `${capability} is not bound, and cannot be served as it stands: ${problem.message}`,
       });
     }
-    if (this.#unbound.get(capability) === null) this.#unbound.set(capability, this.#nothingProvides(capability));
   }
 
   /** Which instances serve what an adapter or middleware requires, and the secrets of its configuration. */
@@ -316,9 +292,7 @@ class Planner implements Plan {
 
   #resolveSecret(planned: PlannedInstance, secret: PlannedSecret, configPaths: readonly ConfigPath[]): PlannedSecret {
     this.#serveUnbound('SecretStore');
-    const store = [...this.instances.values()].find(
-      (other) => other.capability === 'SecretStore' && this.#isNamed(other, secret.store),
-    );
+    const store = this.instances.named('SecretStore', secret.store);
     if (store !== undefined) return { ...secret, key: store.key };
     if (!this.#broken.has('SecretStore')) {
       const at = configPaths.map((path) => [...path, ...secret.path]).find((path) => this.config.origin(path) !== null);
@@ -335,9 +309,8 @@ class Planner implements Plan {
       const kind = mark === '*' ? 'many' : mark === '?' ? 'optional' : 'one';
       const who = `${planned.key} (${of} ${manifest.id}) requires ${text}`;
       this.#serveUnbound(capability, kind === 'many');
-      const found = [...this.instances.values()].filter(
-        (other) => other.capability === capability && (kind === 'many' || this.#isNamed(other, name)),
-      );
+      const found =
+        kind === 'many' ? this.instances.serving(capability) : [this.instances.named(capability, name) ?? []].flat();
       const wrong = found.find(
         ({ adapter }) => major !== undefined && adapter.manifest.provides !== capability + major,
       );
@@ -353,10 +326,6 @@ class Planner implements Plan {
     });
   }
 
-  #isNamed(instance: PlannedInstance, name: string | null): boolean {
-    return name === null ? instance.isDefault : instance.name === name;
-  }
-
   #nothingProvides(capability: string): Problem {
     const known = this.#knownCapabilities();
     if (!known.includes(capability)) {
@@ -368,10 +337,6 @@ class Planner implements Plan {
     }
     const message = `nothing provides ${capability}; list a plugin with an adapter for it under "plugins" and name the adapter in bindings.${capability}.adapter`;
     return { code: 'RC1121', place: null, message };
-  }
-
-  #namesOf(capability: string): string[] {
-    return [...this.instances.values()].filter((i) => i.capability === capability).map(({ name }) => name);
   }
 
   #knownCapabilities(): string[] {

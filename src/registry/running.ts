@@ -159,7 +159,7 @@ export class PluginHost implements Host {
     return foundPlugins(this.#assembly);
   }
 
-  explain(capability: Capability<object> | string, name?: string): Explanation {
+  explain(capability: Omit<Capability<object>, 'door'> | string, name?: string): Explanation {
     const { plan } = this.#assembly.outline;
     const [wanted, id] =
       typeof capability === 'string' ? [capability, undefined] : [checkToken(capability).name, capability.id];

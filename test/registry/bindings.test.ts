@@ -144,6 +144,45 @@ describe('optional, enabled and onFailure', () => {
     });
     expect(host.has(SecretStore)).toBe(false);
     expect([host.has(Storage, 'a'), host.has(Storage, 'b')]).toEqual([true, false]);
+    await expect(host.get(SecretStore)).rejects.toThrow(
+      'RC1121 SecretStore is not served: bindings.SecretStore says "enabled": false.',
+    );
+    await expect(host.get(Storage, 'b')).rejects.toThrow(
+      'RC1121 instance "b" of Storage is not served: bindings.Storage.instances.b says "enabled": false. Others are there: a.',
+    );
+    await expect(host.get(Storage)).rejects.toThrow(
+      'RC1122 Storage has no default instance; set bindings.Storage.default',
+    );
+  });
+
+  test('who requires what is left out is told why it is not there', async () => {
+    const problem = async (more: object) => {
+      const storage = { adapter: 'acme.gone', ...more };
+      const bindings = { Storage: storage, Queue: { adapter: 'local.in-mem' } };
+      const { problems } = await plan({ config: { bindings }, env: {} });
+      return problems.map(({ message }) => message);
+    };
+    const required = 'Queue#default (adapter local.in-mem) requires Storage: Storage is not served: bindings.Storage';
+    expect(await problem({ enabled: false })).toEqual([`${required} says "enabled": false.`]);
+    expect(await problem({ optional: true })).toEqual([
+      expect.stringContaining(`${required} is optional and left out: no adapter "acme.gone" for Storage`),
+    ]);
+  });
+
+  test('thousands that require one another in a row are planned, and a circle of them is found', async () => {
+    const COUNT = 3000;
+    const adapters = Array.from({ length: COUNT }, (_, i) => ({
+      id: `acme.a${i}`,
+      provides: `acme/C${i}@1`,
+      requires: [`acme/C${(i + 1) % COUNT}`],
+    }));
+    const bindings = Object.fromEntries(adapters.map(({ id }, i) => [`acme/C${i}`, { adapter: id }]));
+    const plugins = [space.plugin({ id: 'acme', adapters, code: '' })];
+    const { instances, problems } = await plan({ config: space.write('plugins.json', { plugins, bindings }) });
+    expect(instances).toHaveLength(COUNT);
+    expect(problems.map(({ code, message }) => [code, message.split(' -> ').length])).toEqual([['RC1201', COUNT + 1]]);
+    // Without bindings each is found out for the one before it.
+    expect((await plan({ config: space.write('plugins.json', { plugins }) })).problems).toEqual([]);
   });
 
   test('onFailure is planned as it is written, abort where nothing is', () => {

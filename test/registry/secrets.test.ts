@@ -128,7 +128,7 @@ describe('the plan', () => {
       }),
     ).toEqual([
       expect.stringMatching(
-        /^RC1121 plugins.json:\d+:\d+ Queue#default needs the secret "x": nothing provides SecretStore/,
+        /^RC1121 plugins.json:\d+:\d+ Queue#default needs the secret "x": SecretStore is not served: bindings.SecretStore says "enabled": false.$/,
       ),
     ]);
     const own = { adapter: 'acme.vault', config: { password: secret('x') } };
