@@ -1,4 +1,5 @@
 /** How things end: failures of plugins in the family's words, waits with a bound, resources let go of in order. */
+import { inspect } from 'node:util';
 import { FatalError, RecoverableError } from '../contracts/errors.js';
 import type { Lifecycle } from '../contracts/plugin.js';
 import { type ProblemCode, showProblem } from './problems.js';
@@ -22,8 +23,13 @@ export function failure(code: ProblemCode, message: string, cause?: unknown): Re
     : new FatalError('PluginContract', text, { code, cause });
 }
 
+/** Of whatever a plugin throws, which may be anything; it never throws itself. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (typeof error === 'object' && error !== null) {
+    const { message } = error as { readonly message?: unknown };
+    return typeof message === 'string' ? message : inspect(error, { depth: 0, breakLength: Number.POSITIVE_INFINITY });
+  }
+  return String(error);
 }
 
 /** Something to let go of. */

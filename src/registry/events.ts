@@ -47,7 +47,7 @@ export interface Unsubscribe extends Disposable {
 
 const KINDS: readonly (keyof HostEvents)[] = ['instance', 'plugin', 'host'];
 
-/** Listeners are called at once, in the order of their subscription; one that throws is logged and keeps nobody. */
+/** Listeners are called at once, in the order of their subscription; one that throws or rejects is logged and keeps nobody. */
 export class Emitter {
   readonly #listeners = new Map<keyof HostEvents, Set<(event: never) => void>>(KINDS.map((kind) => [kind, new Set()]));
   readonly #logger: Logger;
@@ -57,7 +57,7 @@ export class Emitter {
   }
 
   /** Nothing where there is no such event. */
-  on<K extends keyof HostEvents>(kind: K, listener: (event: HostEvents[K]) => void): Unsubscribe | null {
+  on<K extends keyof HostEvents>(kind: K, listener: (event: HostEvents[K]) => unknown): Unsubscribe | null {
     const listeners = this.#listeners.get(kind);
     if (listeners === undefined) return null;
     // A function of its own, so that one that subscribes twice is called twice and leaves once.
@@ -73,11 +73,19 @@ export class Emitter {
     const told = Object.freeze({ ...event, atMs: Date.now() });
     for (const listener of [...listeners]) {
       try {
-        listener(told as never);
+        const answer: unknown = listener(told as never);
+        // Not waited for, but an async one that fails is not to end the process.
+        if (typeof (answer as Partial<PromiseLike<unknown>> | undefined)?.then === 'function') {
+          Promise.resolve(answer).catch((error) => this.#failed(kind, error));
+        }
       } catch (error) {
-        this.#logger.error(`a listener of "${kind}" events threw: ${messageOf(error)}`, { error });
+        this.#failed(kind, error);
       }
     }
+  }
+
+  #failed(kind: keyof HostEvents, error: unknown): void {
+    this.#logger.error(`a listener of "${kind}" events threw: ${messageOf(error)}`, { error });
   }
 }
 

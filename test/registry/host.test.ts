@@ -323,6 +323,20 @@ describe('activation', () => {
     await expect(host.get(SecretStore)).resolves.toBeDefined();
   });
 
+  test.each([
+    ['an object with a message', `{ code: 'ENOTFOUND', message: 'no such host' }`, 'no such host'],
+    ['an object', `{ code: 7 }`, '{ code: 7 }'],
+    ['an object without a prototype', `Object.create(null)`, '[Object: null prototype] {}'],
+    ['a symbol', `Symbol('x')`, 'Symbol(x)'],
+    ['nothing', 'undefined', 'undefined'],
+  ])('what is thrown is told, if it is no Error too: %s', async (_, thrown, told) => {
+    const host = await vaultHost(`throw ${thrown};`);
+    await expect(host.get(SecretStore)).rejects.toMatchObject({
+      code: 'RC1303',
+      message: `RC1303 activation of SecretStore#default (adapter acme.vault) failed: ${told}`,
+    });
+  });
+
   test('an error of the family passes as it is', async () => {
     const host = await vaultHost(
       `throw new contracts.RecoverableError('Transient', 'no server', { code: 'NO_SERVER' });`,
@@ -560,21 +574,23 @@ describe('stopping', () => {
   test('one that fails or hangs does not keep the others, and the report names it', async () => {
     const use = space.plugin({
       id: 'acme.vault',
-      adapters: ['fails', 'hangs', 'works'].map((id) => ({ ...ADAPTER, id, timeouts: { disposeMs: 20 } })),
+      adapters: ['fails', 'odd', 'hangs', 'works'].map((id) => ({ ...ADAPTER, id, timeouts: { disposeMs: 20 } })),
       code: `const store = (close) => () => ({ ${SECRETS}, close });
         export default definePlugin({ adapters: {
           fails: store(() => { throw new Error('disk gone'); }),
+          odd: store(() => { throw Object.create(null); }),
           hangs: store(() => new Promise(() => {})),
           works: store(() => log('closed')),
         } });`,
     });
-    const instances = { works: { adapter: 'works' }, fails: { adapter: 'fails' }, hangs: { adapter: 'hangs' } };
+    const instances = Object.fromEntries(['works', 'fails', 'odd', 'hangs'].map((id) => [id, { adapter: id }]));
     const host = await space.host({ plugins: [use], bindings: { SecretStore: { instances } } });
     await host.getAll(SecretStore);
     const { errors } = await host.stop();
     expect(errors.map(({ instance, error }) => `${instance}: ${(error as Error).message}`).sort()).toEqual([
       'SecretStore#fails: disk gone',
       'SecretStore#hangs: RC1305 disposing SecretStore#hangs (adapter hangs) did not finish within 20 ms; it may still hold what it held',
+      'SecretStore#odd: undefined',
     ]);
     expect(space.log).toEqual(['closed']);
     await expect(host.close()).rejects.toThrow(/SecretStore#fails: disk gone/);
