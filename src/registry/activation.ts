@@ -144,10 +144,14 @@ export async function healthOf(
 }
 
 /** As {@link healthOf}; one that says nothing itself is asked for a sign of life, where its contract has one. */
-export async function lifeOf(planned: PlannedInstance, instance: object, signal: AbortSignal): Promise<Health> {
+export async function lifeOf(
+  planned: PlannedInstance,
+  instance: object,
+  signal: AbortSignal,
+): Promise<Health | undefined> {
   const health = await healthOf(planned, instance, signal);
-  if (health !== undefined) return health;
-  if (planned.adapter.manifest.provides === Storage.id) await (instance as Storage).ping();
+  if (health !== undefined || planned.adapter.manifest.provides !== Storage.id) return health;
+  await (instance as Storage).ping();
   return { status: 'ok' };
 }
 

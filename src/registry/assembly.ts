@@ -5,9 +5,10 @@
  */
 import type { Clock } from '../contracts/clock.js';
 import type { AdapterFactory, MiddlewareFactory } from '../contracts/plugin.js';
+import type { RetryPolicy } from './backoff.js';
 import type { Discovery, PluginInfo } from './discovery.js';
 import { failure } from './ending.js';
-import { Instance, type InstanceHost, type RetryPolicy } from './instance.js';
+import { Instance, type InstanceHost } from './instance.js';
 import { type LinkedHost, linksOf } from './links.js';
 import { type LoadingHost, PluginRun } from './loading.js';
 import type { Plugin } from './manifest.js';
@@ -145,10 +146,10 @@ export class Assembly {
     );
   }
 
-  /** Who holds an instance that is gone cannot be given another; that it serves worse than it should is to be seen. */
+  /** Who holds an instance that is gone goes on with it until it asks again: that it serves worse is to be seen. */
   tellDependents({ planned: { key } }: Instance, reason: string): void {
     for (const other of this.instances.values()) {
-      if (other.given.has(key)) other.degrade(`${key}, which it holds, is gone: ${reason}`);
+      if (other.isUp && other.given.has(key)) other.lacks(key, `${key}, which it holds, is gone: ${reason}`);
     }
   }
 }

@@ -4,6 +4,7 @@ import type { Host, HostOptions } from './host.js';
 import type { HostPlan } from './planning.js';
 
 export type { Timings } from './activation.js';
+export type { RetryPolicy } from './backoff.js';
 
 export type {
   BindingEntry,
@@ -20,7 +21,7 @@ export type { HostEvents, HostState, InstanceEvent, PluginEvent, Unsubscribe } f
 export type { CandidateInfo, Explanation, SettingInfo } from './explain.js';
 export type { GraphEdge, GraphNode, HostGraph } from './graph.js';
 export type { Host, HostOptions, StartOptions } from './host.js';
-export type { InstanceState, RetryPolicy } from './instance.js';
+export type { InstanceState } from './instance.js';
 export type { PluginState } from './loading.js';
 export { VERSION } from './own-package.js';
 export type { HostPlan, PlannedInfo } from './planning.js';

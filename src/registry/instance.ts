@@ -11,13 +11,13 @@
  * Activation happens once: whoever asks meanwhile joins it. A factory that answers after its time is up has its result
  * disposed. A demand before `retryAt` is refused at once with the last cause.
  */
-import { FatalError, isCoreError, RecoverableError } from '../contracts/errors.js';
+import { FatalError } from '../contracts/errors.js';
 import type { Health, Lifecycle, PluginContext } from '../contracts/plugin.js';
 import { type ActivationHost, activate, lifeOf, Made, shown, type Timings } from './activation.js';
+import { Backoff, type Failure, type RetryPolicy } from './backoff.js';
 import { abortable, boundDispose, closed, DISPOSE_MS, failure, messageOf, withTimeout } from './ending.js';
 import type { Emitter } from './events.js';
 import type { PlannedInstance } from './plan.js';
-import { showProblem } from './problems.js';
 import { chainOf, Waiter, type WaitGraph } from './waits.js';
 
 export type InstanceState =
@@ -42,7 +42,7 @@ const NEXT: Readonly<Record<InstanceState, readonly InstanceState[]>> = {
 };
 
 /** How long a factory may take, its plugin's import included, unless its manifest says otherwise. */
-const ACTIVATE_MS = 10_000;
+export const ACTIVATE_MS = 10_000;
 /** How long an instance may take to say how it is. */
 const HEALTH_MS = 5_000;
 
@@ -56,31 +56,6 @@ export interface InstanceHost extends ActivationHost {
 }
 
 let activations = 0;
-
-/** When a failed instance is tried again: see {@link retryDelayMs}. */
-export interface RetryPolicy {
-  readonly baseMs: number;
-  readonly maxMs: number;
-}
-
-/**
- * How long after its `attempts`-th failure in a row an instance may be tried again: at once after the first, which may
- * have been a moment's, then `baseMs`, doubled with each failure, at most `maxMs`. A hint of the error to wait longer is
- * followed. There is no jitter: demands come when callers make them, not by a clock.
- */
-export function retryDelayMs(attempts: number, { baseMs, maxMs }: RetryPolicy, error: unknown): number {
-  const backoffMs = attempts < 2 ? 0 : Math.min(maxMs, baseMs * 2 ** (attempts - 2));
-  const hint = isCoreError(error) && error.severity === 'recoverable' ? error.retry : null;
-  return hint?.kind === 'after' ? Math.max(backoffMs, hint.delayMs) : backoffMs;
-}
-
-export interface Failure {
-  /** Failures in a row. */
-  readonly attempts: number;
-  readonly error: unknown;
-  /** Milliseconds since 1970. */
-  readonly retryAtMs: number;
-}
 
 interface Activation {
   readonly promise: Promise<object>;
@@ -100,12 +75,13 @@ export class Instance {
   #activation: Activation | null = null;
   /** What a failed activation made, or a lost instance, on its way out. */
   #leaving: Promise<void> | null = null;
+  #stopping: Promise<void> | null = null;
   /** Of the last activation that failed: its factory's answer, and then its way out. */
   #unfinished: Promise<void> | null = null;
-  /** Failures with no long life between them. */
-  #streak = 0;
+  readonly #backoff: Backoff;
 
-  failure: Failure | null = null;
+  /** What it holds and is gone, by key, and why. */
+  readonly #lacking = new Map<string, string>();
   /** Why it is degraded. */
   reason: string | null = null;
   timings: Timings | null = null;
@@ -120,6 +96,12 @@ export class Instance {
   constructor(planned: PlannedInstance, host: InstanceHost) {
     this.planned = planned;
     this.#host = host;
+    this.#backoff = new Backoff(host.retry);
+  }
+
+  /** Its last one, where it has not been active since. */
+  get failure(): Failure | null {
+    return this.#backoff.failure;
   }
 
   get state(): InstanceState {
@@ -158,7 +140,7 @@ export class Instance {
       return this.#activation;
     }
     if (this.#state !== 'planned' && this.#state !== 'failed') throw closed(this.planned.key);
-    this.#refuseEarly();
+    this.#backoff.refuseEarly(this.planned);
     const waiter = new Waiter(this.planned.key, by);
     this.demandedBy ??= chainOf(by);
     this.#host.waits.wait(by, waiter);
@@ -168,22 +150,6 @@ export class Instance {
     this.#activation = activation;
     this.#moveTo('activating');
     return activation;
-  }
-
-  /** @throws RecoverableError Transient `RC1307` as long as the next try is not due */
-  #refuseEarly(): void {
-    if (this.failure === null) return;
-    const { attempts, error, retryAtMs } = this.failure;
-    const delayMs = retryAtMs - Date.now();
-    if (delayMs <= 0) return;
-    const times = attempts === 1 ? 'once' : `${attempts} times in a row`;
-    const message = `${shown(this.planned)} failed ${times} and is tried again on a demand after ${new Date(retryAtMs).toISOString()}, in ${delayMs} ms. The last cause: ${messageOf(error)}`;
-    throw new RecoverableError('Transient', showProblem({ code: 'RC1307', place: null, message }), {
-      code: 'RC1307',
-      retry: { kind: 'after', delayMs },
-      context: { instance: this.planned.key, attempts, retryAtMs },
-      cause: error,
-    });
   }
 
   async #activate(abort: AbortController, waiter: Waiter): Promise<object> {
@@ -207,7 +173,7 @@ export class Instance {
       this.#made = made;
       this.#active = active;
       this.#life = abort;
-      this.failure = null;
+      this.#backoff.succeeded();
       this.activatedAtMs = Date.now();
       this.order = ++activations;
       this.given = waiter.given;
@@ -223,7 +189,8 @@ export class Instance {
       this.#unfinished = making.then(release, release);
       // What was opened is let go before the next try; a factory that has not answered yet is not waited for.
       if (settled) await this.#unfinished;
-      this.#fail(error);
+      this.#backoff.failed(error);
+      this.#moveTo('failed', { error });
       throw error;
     } finally {
       this.#activation = null;
@@ -237,12 +204,15 @@ export class Instance {
     return activate(this.planned, this.#host, made, { signal: abort.signal, by, report });
   }
 
-  /** Asks how it is, and moves it between active and degraded. `null` where it is not active. */
-  async checkHealth(): Promise<Health | null> {
+  /**
+   * Asks how it is, and moves it between active and degraded. What it reported stays where it cannot be asked, and what it
+   * lacks unless it says that it is well all the same.
+   */
+  async checkHealth(): Promise<void> {
     const instance = this.#active === null ? null : this.#made?.instance;
-    if (instance == null) return null;
+    if (instance == null) return;
     const timeout = AbortSignal.timeout(HEALTH_MS);
-    let health: Health;
+    let health: Health | undefined;
     try {
       const late = () => new Error(`it did not say within ${HEALTH_MS} ms how it is`);
       health = await withTimeout(lifeOf(this.planned, instance, timeout), HEALTH_MS, late);
@@ -250,9 +220,9 @@ export class Instance {
       health = { status: 'degraded', reason: messageOf(error) };
     }
     // It may have been lost, or stopped, meanwhile.
-    if (this.#made?.instance !== instance || this.#active === null) return null;
-    this.#setHealth(health);
-    return health;
+    if (this.#made?.instance !== instance || this.#active === null) return;
+    const isHeard = health !== undefined || ('health' in instance && this.#lacking.size === 0);
+    if (isHeard) this.#setHealth(health);
   }
 
   /** What was reported by the instance itself; by one that is no more, it is nothing. */
@@ -270,9 +240,8 @@ export class Instance {
     this.#life?.abort(error);
     this.#end();
     this.#leaving = this.#release(made);
-    // Lost again and again, right after it was made, it is left alone for longer and longer.
-    if (Date.now() - (this.activatedAtMs ?? 0) > this.#host.retry.maxMs) this.#streak = 0;
-    this.#fail(error);
+    this.#backoff.lost(error);
+    this.#moveTo('failed', { error });
     this.#host.lost(this, reason);
   }
 
@@ -289,25 +258,33 @@ export class Instance {
     } else if (this.#state === 'degraded') this.reason = reason;
   }
 
-  degrade(reason: string): void {
-    if (this.isUp) this.#setHealth({ status: 'degraded', reason });
+  /** It holds an instance that is gone, for good unless it asks for it again. */
+  lacks(key: string, reason: string): void {
+    this.#lacking.set(key, reason);
+    this.#setHealth({ status: 'degraded', reason });
   }
 
-  #fail(error: unknown): void {
-    // That something it needs is not due for another try says nothing of this one.
-    const waits = isCoreError(error) && error.code === 'RC1307' ? Number(error.context.retryAtMs) : null;
-    if (waits === null) this.#streak++;
-    const retryAtMs = waits ?? Date.now() + retryDelayMs(this.#streak, this.#host.retry, error);
-    this.failure = { attempts: Math.max(1, this.#streak), error, retryAtMs };
-    this.#moveTo('failed', { error });
+  /** It was given an instance by its key, perhaps one that it lacked. */
+  regained(key: string): void {
+    const reason = this.#lacking.get(key);
+    if (reason === undefined) return;
+    this.#lacking.delete(key);
+    const [other] = this.#lacking.values();
+    if (this.reason === reason)
+      this.#setHealth(other === undefined ? undefined : { status: 'degraded', reason: other });
   }
 
   /**
    * Ends it: an activation under way is aborted; what is active is drained, then disposed. Rejects when that fails or
-   * takes too long.
+   * takes too long. Once, whoever asks: a stop may come while a new configuration is being given up.
    * @param limitMs the most that each step may take, however much its manifest grants
    */
-  async stop(limitMs: () => number, reason = () => closed(this.planned.key) as Error): Promise<void> {
+  stop(limitMs: () => number, reason = () => closed(this.planned.key) as Error): Promise<void> {
+    this.#stopping ??= this.#stop(limitMs, reason);
+    return this.#stopping;
+  }
+
+  async #stop(limitMs: () => number, reason: () => Error): Promise<void> {
     const boundMs = () => Math.min(limitMs(), this.planned.adapter.manifest.timeouts?.disposeMs ?? DISPOSE_MS);
     let leaving = this.#leaving;
     if (this.#activation !== null) {
@@ -362,6 +339,7 @@ export class Instance {
     this.#made = null;
     this.#life = null;
     this.reason = null;
+    this.#lacking.clear();
   }
 
   /** Disposes what nobody was given, or has any more; a failure of that is for the log. */

@@ -36,6 +36,7 @@ export function linksOf(
   const acquire = async (instance: Instance) => {
     const active = await instance.acquire(by());
     activation.given.add(instance.planned.key);
+    instances.get(from.key)?.regained(instance.planned.key);
     return active;
   };
   const required = (capability: { readonly name: string }, kinds: readonly string[], name?: string) => {
