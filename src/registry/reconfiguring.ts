@@ -33,20 +33,22 @@ export interface Changes {
   readonly keptPlugins: ReadonlySet<string>;
 }
 
-export function changesBetween(old: Outline, next: Outline): Changes {
+/** @param given keys of what an instance of the old plan was given, required or not */
+export function changesBetween(old: Outline, next: Outline, given: (key: string) => Iterable<string>): Changes {
   const keptPlugins = pluginsKept(old, next);
   const kept = new Set<string>();
   const seen = new Set<string>();
-  // The plan has no circles: what is required is looked at first.
+  // What is held is looked at first. Of a circle, which only what was given beside the plan can close, nothing is kept.
   const visit = (key: string): void => {
     if (seen.has(key)) return;
     seen.add(key);
     const [before, after] = [old.plan.instances.get(key), next.plan.instances.get(key)];
     if (after === undefined) return;
-    for (const needed of edgesOf(after)) visit(needed);
+    const holds = [...edgesOf(after), ...given(key)];
+    for (const needed of holds) visit(needed);
     if (before === undefined || !isSame(before, after)) return;
     const plugins = [after.adapter, ...after.middleware].map(({ plugin }) => plugin.manifest.id);
-    if (plugins.every((id) => keptPlugins.has(id)) && edgesOf(after).every((needed) => kept.has(needed))) kept.add(key);
+    if (plugins.every((id) => keptPlugins.has(id)) && holds.every((needed) => kept.has(needed))) kept.add(key);
   };
   for (const key of next.plan.instances.keys()) visit(key);
   const keys = [...next.plan.instances.keys()].filter((key) => !kept.has(key));
@@ -89,12 +91,13 @@ function isSame(a: PlannedInstance, b: PlannedInstance): boolean {
 }
 
 /** What an instance is made from. */
-function essence({ adapter, config, requires, middleware }: PlannedInstance): unknown {
+function essence({ adapter, config, secrets, requires, middleware }: PlannedInstance): unknown {
   const needs = (all: readonly Requirement[]) =>
     all.map(({ capability, kind, name, keys }) => [capability, kind, name, keys]);
   return [
-    [adapter.plugin.mainUrl, adapter.manifest, config, needs(requires)],
-    middleware.map((layer) => [layer.plugin.mainUrl, layer.manifest, layer.config, needs(layer.requires)]),
+    // A secret's configuration is its name; which store has it may be another.
+    [adapter.plugin.mainUrl, adapter.manifest, config, secrets, needs(requires)],
+    middleware.map((it) => [it.plugin.mainUrl, it.manifest, it.config, it.secrets, needs(it.requires)]),
   ];
 }
 

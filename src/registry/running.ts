@@ -67,8 +67,9 @@ export class PluginHost implements Host {
   #assembly: Assembly;
   /** Of the configuration in effect. */
   #sources: ConfigSources;
-  /** Of a configuration that is being put into effect: what is made anew. */
-  #candidates: readonly Instance[] = [];
+  /** A configuration that is being put into effect: what is made anew, and for whom. */
+  #candidate: { readonly assembly: Assembly; readonly made: readonly Instance[]; readonly waiter: Waiter } | null =
+    null;
   /** Settles, and never rejects, when no configuration is being put into effect any more. */
   #reconfiguring: Promise<unknown> = Promise.resolve();
   #state: HostState = 'created';
@@ -127,7 +128,8 @@ export class PluginHost implements Host {
 
   async getAll<T extends object>(capability: Capability<T>): Promise<T[]> {
     this.#demanded(checkToken(capability).name);
-    return Promise.all(this.#of(capability).map(async (it) => this.#faces.of(capability, await it.acquire())));
+    const found = this.#of(capability, this.#inPlace());
+    return Promise.all(found.map(async (it) => this.#faces.of(capability, await it.acquire())));
   }
 
   has<T extends object>(capability: Capability<T>, name?: string): boolean {
@@ -194,7 +196,9 @@ export class PluginHost implements Host {
   async start(options: StartOptions = {}): Promise<StartReport> {
     const { activate } = check.known('options', options, ['activate']);
     if (this.#starting !== null && activate === undefined) return this.#starting;
-    const starting = this.#start(activate);
+    // What is asked for in a wrong way is no start: it is not what a later call is answered.
+    const wanted = this.#wanted(activate ?? 'onStartup');
+    const starting = this.#start(wanted);
     this.#starting ??= starting;
     return starting;
   }
@@ -202,7 +206,9 @@ export class PluginHost implements Host {
   reconfigure(changed: ConfigSources = {}): Promise<ReconfigureReport> {
     const turn = this.#reconfiguring.then(async () => {
       if (this.#stopping !== null) throw closed('reconfigure');
-      const sources = { ...this.#sources, ...changed };
+      const given = check.known('changed', changed, ['config', 'profile', 'set', 'env']);
+      const isGiven = ([, value]: [string, unknown]) => value !== undefined;
+      const sources = { ...this.#sources, ...Object.fromEntries(Object.entries(given).filter(isGiven)) };
       const report = await this.#replace(this.#outline(sources));
       this.#sources = sources;
       return report;
@@ -235,15 +241,14 @@ export class PluginHost implements Host {
     return this.close();
   }
 
-  async #start(activate: StartOptions['activate'] = 'onStartup'): Promise<StartReport> {
+  async #start(wanted: readonly Instance[]): Promise<StartReport> {
     const startedAt = performance.now();
-    const wanted = this.#wanted(activate);
     if (this.#stopping !== null) throw closed('start');
     if (this.#state === 'planned') this.#moveTo('starting');
     const onStartup = [...this.#assembly.runs.values()].filter(
       ({ plugin }) => plugin.manifest.activation === 'onStartup',
     );
-    const failures = await activateAll(wanted, onStartup, 'host.start()');
+    const failures = await activateAll(wanted, onStartup, new Waiter('host.start()', null));
     if (this.#stopping !== null) throw closed('start');
     const fatal = failures.filter(({ policy }) => policy === 'abort');
     if (fatal.length > 0) {
@@ -280,7 +285,7 @@ export class PluginHost implements Host {
     this.#moveTo('stopping');
     const stopping = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
     // What was to take the place of others goes first; whatever is in place after that goes in order.
-    await Promise.all(this.#candidates.map((instance) => instance.stop(stopping.limitMs).catch(() => {})));
+    await Promise.all((this.#candidate?.made ?? []).map((instance) => instance.stop(stopping.limitMs).catch(() => {})));
     await this.#reconfiguring;
     await stopping.all(this.#assembly.instances.values(), this.#assembly.runs.values());
     this.#moveTo('stopped');
@@ -309,16 +314,17 @@ export class PluginHost implements Host {
   async #replace(outline: Outline): Promise<ReconfigureReport> {
     const startedAt = performance.now();
     const old = this.#assembly;
-    const changes = changesBetween(old.outline, outline);
+    const changes = changesBetween(old.outline, outline, (key) => old.instances.get(key)?.given ?? []);
     const next = new Assembly(outline, this.#host, old, changes);
     const made = [...next.instances.values()].filter(({ planned }) => !changes.kept.has(planned.key));
     const wanted = made.filter(({ planned }) => {
       const onStartup = planned.adapter.plugin.manifest.activation === 'onStartup' && this.#starting !== null;
       return onStartup || old.instances.get(planned.key)?.isUp === true;
     });
-    this.#candidates = made;
-    const failed = await activateAll(wanted, [], 'host.reconfigure()');
-    this.#candidates = [];
+    const waiter = new Waiter('host.reconfigure()', null);
+    this.#candidate = { assembly: next, made, waiter };
+    const failed = await activateAll(wanted, [], waiter);
+    this.#candidate = null;
     const letGo = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
     if (failed.length > 0 || this.#stopping !== null) {
       await letGo.all(
@@ -365,8 +371,17 @@ export class PluginHost implements Host {
     });
   }
 
-  #of({ id }: { readonly id: string }): Instance[] {
-    return [...this.#assembly.instances.values()].filter(({ planned }) => planned.adapter.manifest.provides === id);
+  /** For whoever asks: what is made anew holds what is made anew with it, and not what goes with the old. */
+  #inPlace(): Assembly {
+    if (this.#candidate !== null) {
+      const { assembly, waiter } = this.#candidate;
+      for (let it = this.#waits.current; it !== null; it = it.by) if (it === waiter) return assembly;
+    }
+    return this.#assembly;
+  }
+
+  #of({ id }: { readonly id: string }, { instances } = this.#assembly): Instance[] {
+    return [...instances.values()].filter(({ planned }) => planned.adapter.manifest.provides === id);
   }
 
   /** A host that is not started starts with its first demand, without what wants to be there on start-up. */
@@ -397,7 +412,7 @@ export class PluginHost implements Host {
         key,
         name,
         isDefault,
-        acquire: () => (this.#assembly.instances.get(id) as Instance).acquire(),
+        acquire: () => (this.#inPlace().instances.get(id) ?? (this.#assembly.instances.get(id) as Instance)).acquire(),
       });
     }
     return [...modules.values()];

@@ -1,11 +1,11 @@
 /** Activating what has to be there before the first demand, and what becomes of what fails. */
 import { FatalError } from '../contracts/errors.js';
-import { messageOf } from './ending.js';
-import type { Instance } from './instance.js';
+import { failure, messageOf, withTimeout } from './ending.js';
+import { ACTIVATE_MS, type Instance } from './instance.js';
 import type { PluginRun } from './loading.js';
 import type { PlannedInstance } from './plan.js';
 import { showProblem } from './problems.js';
-import { Waiter } from './waits.js';
+import type { Waiter } from './waits.js';
 
 export interface StartFailure {
   /** `Queue#default`, or `plugin acme.vault`. */
@@ -14,16 +14,18 @@ export interface StartFailure {
   readonly policy: 'abort' | 'continue';
 }
 
-/** Activates instances and loads plugins, all at once; whoever needs another waits for it. Answers what failed. */
+/**
+ * Activates instances and loads plugins, all at once; whoever needs another waits for it. Answers what failed.
+ * @param waiter for whom
+ */
 export async function activateAll(
   instances: readonly Instance[],
   runs: readonly PluginRun[],
-  by: string,
+  waiter: Waiter,
 ): Promise<StartFailure[]> {
-  const waiter = new Waiter(by, null);
   const settled = await Promise.allSettled([
     ...instances.map(async (instance) => instance.acquire(waiter)),
-    ...runs.map((run) => run.load(waiter)),
+    ...runs.map((run) => loadInTime(run, waiter)),
   ]);
   const names = [
     ...instances.map(({ planned }) => ({ instance: planned.key, policy: policyOf(planned) })),
@@ -34,6 +36,14 @@ export async function activateAll(
     const result = settled[i];
     return result?.status === 'rejected' ? [{ ...name, error: result.reason as unknown }] : [];
   });
+}
+
+/** As long as the slowest of its adapters may take, who wait for it, too. */
+function loadInTime(run: PluginRun, by: Waiter): Promise<unknown> {
+  const { id, contributes } = run.plugin.manifest;
+  const ms = Math.max(ACTIVATE_MS, ...contributes.adapters.map(({ timeouts }) => timeouts?.activateMs ?? 0));
+  const late = () => failure('RC1302', `loading plugin ${id} did not finish within ${ms} ms; demanded by ${by.chain}.`);
+  return withTimeout(run.load(by), ms, late);
 }
 
 /** An instance that no binding asks for is one that the application can do without. */

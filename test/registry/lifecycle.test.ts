@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { inject } from 'inversify';
 import { ObjectStore, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
+import { retryDelayMs } from '../../src/registry/backoff.js';
 import type { Host, HostOptions } from '../../src/registry/index.js';
-import { retryDelayMs } from '../../src/registry/instance.js';
 import { Workspace } from '../support/workspace.js';
 
 let space: Workspace;
@@ -87,7 +87,7 @@ describe('an instance that fails', () => {
       { storage: `if (call < 4) throw new Error('no disk ' + call);` },
       { retry: { baseMs: 200, maxMs: 300 } },
     );
-    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
     try {
       await expect(host.get(Storage)).rejects.toMatchObject({ code: 'RC1303', cause: { message: 'no disk 1' } });
       // The first retry may come at once.
@@ -133,6 +133,19 @@ describe('an instance that fails', () => {
   ])('after %d failures with %j it waits for %d ms', (attempts, hint, expected) => {
     const error = Object.assign(new Error('x'), hint, { [Symbol.for('rollout-cloud/CoreError')]: true });
     expect(retryDelayMs(attempts, { baseMs: 100, maxMs: 30_000 }, error)).toBe(expected);
+  });
+
+  test('is tried again in time when the machine’s time is set back meanwhile', async () => {
+    const host = await hostOf({ storage: `if (call < 3) throw new Error('no disk');` }, { retry: { baseMs: 20 } });
+    for (let i = 0; i < 2; i++) await rejection(host.get(Storage));
+    const now = Date.now();
+    jest.spyOn(Date, 'now').mockImplementation(() => now - 3_600_000);
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      await host.get(Storage);
+    } finally {
+      jest.restoreAllMocks();
+    }
   });
 
   test('makes those that need it wait no longer than itself', async () => {
@@ -297,6 +310,37 @@ describe('health', () => {
     });
     expect(await host.get(Storage)).not.toBe(first);
     expect(space.log).toEqual(['made x.storage', 'made x.queue', 'disposed x.storage', 'made x.storage']);
+    // It still holds the first.
+    await host.checkHealth();
+    expect(stateOf(host, 'Queue#default')?.state).toBe('degraded');
+  });
+
+  test('one that holds what is gone is well again once it has asked for it again', async () => {
+    const host = await hostOf({
+      storage: `shared.report = ctx.report;`,
+      queue: { requires: ['Storage'], code: 'await ctx.get(Storage); shared.again = () => ctx.get(Storage);' },
+    });
+    await host.get(Queue);
+    (shared().report as (health: object) => void)({ status: 'lost', reason: 'the process ended' });
+    expect(stateOf(host, 'Queue#default')?.state).toBe('degraded');
+    await (shared().again as () => Promise<unknown>)();
+    expect(stateOf(host, 'Queue#default')).toMatchObject({ state: 'active', reason: null });
+  });
+
+  test('what an instance reports stays while it cannot be asked; one that can be, and complains no more, is well', async () => {
+    const host = await hostOf({
+      secrets: `shared.report = ctx.report;`,
+      queue: `return instance({ health: async () => { if (shared.down) throw new Error('no answer'); } });`,
+    });
+    await host.start({ activate: 'all' });
+    (shared().report as (health: object) => void)({ status: 'degraded', reason: 'slow' });
+    shared().down = true;
+    await host.checkHealth();
+    const reasons = () => ['SecretStore#default', 'Queue#default'].map((key) => stateOf(host, key)?.reason);
+    expect(reasons()).toEqual(['slow', 'no answer']);
+    shared().down = false;
+    await host.checkHealth();
+    expect(reasons()).toEqual(['slow', null]);
   });
 
   test('one that is lost right after it is made, again and again, is left alone for longer and longer', async () => {
@@ -386,6 +430,43 @@ describe('starting', () => {
     expect((await host.start({ activate: 'all' })).started).toHaveLength(2);
     await expect(host.start({ actvate: 'all' } as never)).rejects.toThrow('Did you mean "activate"?');
     await expect(host.start({ activate: 'everything' as never })).rejects.toThrow('options.activate must be');
+  });
+
+  test('a call that asks for what there is not is no start: the next one is', async () => {
+    const host = await hostOf({ storage: '' });
+    await expect(host.start({ activate: 'everything' as never })).rejects.toThrow('options.activate must be');
+    await expect(host.start({ activate: [ObjectStore] })).rejects.toMatchObject({
+      code: expect.stringMatching('RC11'),
+    });
+    expect(await host.start()).toMatchObject({ started: [], failed: [] });
+    expect(host.report().state).toBe('running');
+  });
+
+  test('a plugin that never comes to its end is in the report, after its time', async () => {
+    const use = space.plugin({
+      id: 'acme.hangs',
+      manifest: { activation: 'onStartup', contributes: { adapters: [], middleware: [{ id: 'm', wraps: ['*'] }] } },
+      adapters: [],
+      code: `export default definePlugin({ adapters: {}, middleware: { m: (it) => it }, activate: () => new Promise(() => {}) });`,
+    });
+    const host = await space.host({ plugins: [use] });
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+    try {
+      const starting = host.start();
+      await jest.advanceTimersByTimeAsync(10_000);
+      const { failed } = await starting;
+      expect(failed.map(({ instance, error }) => [instance, (error as Error).message])).toEqual([
+        [
+          'plugin acme.hangs',
+          'RC1302 loading plugin acme.hangs did not finish within 10000 ms; demanded by host.start().',
+        ],
+      ]);
+      const stopping = host.stop();
+      await jest.advanceTimersByTimeAsync(5_000);
+      await stopping;
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   test('a stop while it is under way ends it, as a stop', async () => {
@@ -527,6 +608,9 @@ describe('events', () => {
     host.on('plugin', () => {
       throw new Error('mine');
     });
+    host.on('host', async () => {
+      throw new Error('mine, later');
+    });
     host.on('plugin', ({ plugin, from, to, atMs }) => seen.push(`${plugin} ${from} ${to} ${typeof atMs}`));
     await host.get(Storage);
     await host.stop();
@@ -536,6 +620,8 @@ describe('events', () => {
       'acme.x loaded stopped number',
     ]);
     expect(space.logged).toContain('error a listener of "plugin" events threw: mine');
+    // Were it not caught, it would end the process.
+    expect(space.logged).toContain('error a listener of "host" events threw: mine, later');
   });
 
   test('a slip in the name of one is refused', async () => {

@@ -1,5 +1,5 @@
 /** Another configuration under a running host, and the signals that end it. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { ObjectStore, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
@@ -221,6 +221,95 @@ describe('reconfigure', () => {
     delete (globalThis as Record<symbol, unknown>)[CONTEXTS];
   });
 
+  test('what was given beside the manifests counts, too: who holds what goes is made anew, on what comes', async () => {
+    const app = space.plugin({
+      id: 'acme.app',
+      adapters: [{ id: 'app', provides: 'ObjectStore@1' }],
+      code: `export default definePlugin({ adapters: { app: async () => {
+        const held = await globalThis[Symbol.for('rollout-cloud/test/host')].get(SecretStore);
+        return new Proxy({ held }, { get: (it, key) => key === 'held' ? held : ['then', 'health', 'drain'].includes(key) ? undefined : async () => {} });
+      } } });`,
+    });
+    const config = (v: number) => ({
+      plugins: [use, app],
+      bindings: { SecretStore: { adapter: 'p.secrets', config: { v } }, ObjectStore: { adapter: 'app' } },
+    });
+    const host = await space.host(config(1));
+    const global = globalThis as Record<symbol, unknown>;
+    global[Symbol.for('rollout-cloud/test/host')] = host;
+    try {
+      await host.get(ObjectStore);
+      space.write('plugins.json', config(2));
+      expect((await host.reconfigure()).replaced).toEqual(['SecretStore#default', 'ObjectStore#default']);
+      const { held } = (await host.get(ObjectStore)) as unknown as { held: { v: number } };
+      expect(held.v).toBe(2);
+    } finally {
+      delete global[Symbol.for('rollout-cloud/test/host')];
+    }
+  });
+
+  test('a secret that another store serves is another', async () => {
+    const store = (id: string) => ({ adapter: 'store', config: { id } });
+    const told = space.plugin({
+      id: 'acme.told',
+      adapters: [
+        { id: 'store', provides: 'SecretStore@1', config: { properties: { id: { type: 'string' } } } },
+        { id: 'told', provides: 'ObjectStore@1', config: { properties: { token: { type: 'string' } } } },
+      ],
+      code: `export default definePlugin({ adapters: {
+        store: ({ config }) => ({ get: async () => new SecretValue('of ' + config.id), put() {}, names() {} }),
+        told: ({ config }) => { log(config.token); return new Proxy({}, {
+        get: (_, key) => ['then', 'health', 'drain'].includes(key) ? undefined : async () => {} }); } } });`,
+    });
+    const config = (standard: string) => ({
+      plugins: [told],
+      bindings: {
+        SecretStore: { default: standard, instances: { a: store('a'), b: store('b') } },
+        ObjectStore: { adapter: 'told', config: { token: { $secret: 'TOKEN' } } },
+      },
+    });
+    const host = await space.host(config('a'));
+    await host.get(SecretStore, 'b');
+    await host.get(ObjectStore);
+    space.write('plugins.json', config('b'));
+    expect((await host.reconfigure()).replaced).toEqual(['ObjectStore#default']);
+    expect(space.log).toEqual(['of a', 'of b']);
+  });
+
+  test.each([
+    ['a slip', { confg: './other.json' }, 'Did you mean "config"?'],
+    ['a path', './other.json', 'changed must be an object'],
+  ])('%s in what is to change is refused', async (_, changed, message) => {
+    const host = await space.host(file({ SecretStore: 1 }));
+    await expect(host.reconfigure(changed as never)).rejects.toThrow(message);
+    // As is what a variable without a value is given for.
+    expect((await host.reconfigure({ config: undefined } as never)).kept).toContain('SecretStore#default');
+  });
+
+  test('a plugin whose instance is still being closed when a stop comes is deactivated after it', async () => {
+    const slow = space.plugin({
+      id: 'acme.slow',
+      adapters: [{ id: 'slow', provides: 'SecretStore@1' }],
+      code: `export default definePlugin({ deactivate() { log('deactivate slow'); }, adapters: { slow: () => {
+        log('made slow');
+        return { get() {}, put() {}, names() {}, close: () => new Promise((r) => setTimeout(r, 50)).then(() => log('closed slow')) };
+      } } });`,
+    });
+    const host = await space.host(file({ SecretStore: 1, ObjectStore: 1 }));
+    await host.getAll(SecretStore);
+    await host.get(ObjectStore);
+    const next = file({ ObjectStore: 99 });
+    space.write('plugins.json', {
+      plugins: [...next.plugins, slow],
+      bindings: { ...next.bindings, SecretStore: { adapter: 'slow' } },
+    });
+    const turn = host.reconfigure().catch(({ code }) => code);
+    while (!space.log.includes('made slow')) await new Promise((resolve) => setTimeout(resolve, 1));
+    await host.stop();
+    expect(await turn).toBe('CLOSED');
+    expect(space.log.filter((line) => line.endsWith('slow'))).toEqual(['made slow', 'closed slow', 'deactivate slow']);
+  });
+
   test('an old instance that cannot be disposed is in the report, and the new configuration holds', async () => {
     const bad = space.plugin({
       id: 'acme.bad',
@@ -242,7 +331,7 @@ describe('handleSignals', () => {
   const built = new URL('../../dist/index.js', import.meta.url).href;
 
   /** A process that waits with a host on one plugin, whose instance logs when it is closed. */
-  async function waiting(close: string, more = '') {
+  async function waiting(close: string, more = '', wrapper: readonly string[] = []) {
     space.write('plugins/slow/plugin.json', {
       id: 'slow',
       version: '1.0.0',
@@ -264,7 +353,8 @@ describe('handleSignals', () => {
        setInterval(() => {}, 1000);
        console.log('ready');`,
     );
-    const child = spawn(process.execPath, [main], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const [program = '', ...args] = [...wrapper, process.execPath, main];
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     let stdout = '';
     child.stdout.on('data', (chunk) => {
       stdout += chunk;
@@ -280,14 +370,14 @@ describe('handleSignals', () => {
     return {
       child,
       said,
-      ended: closed.then(([, signal]) => ({ signal, lines: stdout.trim().split('\n') })),
+      ended: closed.then(([code, signal]) => ({ code, signal, lines: stdout.trim().split('\n') })),
     };
   }
 
   test('stops the host, then ends the process as the signal would', async () => {
     const { child, ended } = await waiting('');
     child.kill('SIGTERM');
-    expect(await ended).toEqual({
+    expect(await ended).toMatchObject({
       signal: 'SIGTERM',
       lines: ['ready', 'closing', 'closed', 'SIGTERM SecretStore#default'],
     });
@@ -298,12 +388,35 @@ describe('handleSignals', () => {
     child.kill('SIGINT');
     await said('closing');
     child.kill('SIGINT');
-    expect(await ended).toEqual({ signal: 'SIGINT', lines: ['ready', 'closing'] });
+    expect(await ended).toMatchObject({ signal: 'SIGINT', lines: ['ready', 'closing'] });
+  });
+
+  // The kernel drops signals to process 1 that nothing handles.
+  const unshare = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--kill-child'];
+  const isPossible = spawnSync(unshare[0] as string, [...unshare.slice(1), 'true']).status === 0;
+  (isPossible ? test : test.skip)(
+    `ends process 1 of a container, too${isPossible ? '' : ' (skipped: no namespace of its own can be had here)'}`,
+    async () => {
+      const kill = `setTimeout(() => process.kill(process.pid, 'SIGTERM'), 10); setTimeout(() => process.exit(1), 10_000);`;
+      const { ended } = await waiting('', kill, unshare);
+      expect(await ended).toMatchObject({ code: 128 + 15, lines: ['ready', 'closing', 'closed', expect.any(String)] });
+    },
+  );
+
+  test('a slip in its options is refused, before anything is handled', async () => {
+    const host = await space.host(file({}));
+    const handle = (options: unknown) => () => host.handleSignals(options as never);
+    expect(handle({ signal: 'SIGTERM' })).toThrow('Did you mean "signals"?');
+    expect(handle({ signals: 'SIGTERM' })).toThrow('options.signals must be a list of signals');
+    expect(handle({ signals: ['SIGTERM', 'SIGTREM'] })).toThrow('options.signals must be signals that can be handled');
+    expect(handle({ signals: ['SIGTERM', 'SIGKILL'] })).toThrow('options.signals must be signals that can be handled');
+    expect(handle({ onStopped: 1 })).toThrow('options.onStopped must be a function');
+    expect(process.listenerCount('SIGTERM')).toBe(0);
   });
 
   test('can be taken back', async () => {
     const { child, ended } = await waiting('', 'off();');
     child.kill('SIGTERM');
-    expect(await ended).toEqual({ signal: 'SIGTERM', lines: ['ready'] });
+    expect(await ended).toMatchObject({ signal: 'SIGTERM', lines: ['ready'] });
   });
 });
