@@ -303,8 +303,11 @@ describe('reconfigure', () => {
       plugins: [...next.plugins, slow],
       bindings: { ...next.bindings, SecretStore: { adapter: 'slow' } },
     });
+    const isUp = new Promise((resolve) => {
+      host.on('instance', ({ adapter, to }) => adapter === 'slow' && to === 'active' && resolve(null));
+    });
     const turn = host.reconfigure().catch(({ code }) => code);
-    while (!space.log.includes('made slow')) await new Promise((resolve) => setTimeout(resolve, 1));
+    await isUp;
     await host.stop();
     expect(await turn).toBe('CLOSED');
     expect(space.log.filter((line) => line.endsWith('slow'))).toEqual(['made slow', 'closed slow', 'deactivate slow']);
