@@ -2,7 +2,7 @@
  * Decorating: something that happens around every call of an instance, whatever its contract. What middleware is made of.
  *
  * The result passes for what it decorates: it is an `instanceof` the same class, has the same properties and symbols, and
- * what is not a call of the contract (`close`, `health`, methods beyond the contract) goes to it untouched.
+ * what is not a call of the contract (`close`, `health`, `drain`, methods beyond the contract) goes to it untouched.
  */
 import { facade, failing, type MethodKind, methodsOf } from './capability.js';
 import { KNOWN_CAPABILITIES } from './known.js';
@@ -41,7 +41,7 @@ const CALLS_ON_ANSWERS: Readonly<Record<string, Readonly<Record<string, string>>
 };
 
 /** Of any object: not calls of a contract. */
-const PASSING = new Set(['constructor', 'close', 'health', 'then', 'toJSON', 'toString', 'valueOf']);
+const PASSING = new Set(['constructor', 'close', 'drain', 'health', 'then', 'toJSON', 'toString', 'valueOf']);
 
 type Method = (...args: unknown[]) => unknown;
 

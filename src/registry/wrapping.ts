@@ -4,8 +4,10 @@
  * Each layer is given what is inside it; the contract's door stands before the instance and before the outermost layer,
  * so a caller is checked, and so is a middleware that calls with arguments of its own.
  */
+import { methodsOf } from '../contracts/capability.js';
 import { isDecoration } from '../contracts/decorate.js';
-import { isCoreError } from '../contracts/errors.js';
+import { FatalError, isCoreError } from '../contracts/errors.js';
+import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { MiddlewareContext, MiddlewareFactory, PluginContext } from '../contracts/plugin.js';
 import { behindDoor, closedOnce, shown } from './activation.js';
 import { disposeInstance, failure, messageOf } from './ending.js';
@@ -33,7 +35,8 @@ export async function wrapInstance(
     const { id } = layer.manifest;
     const factory = await host.factory(layer);
     const { manifest } = planned.adapter;
-    const wrapped = await ask(factory, inner, `middleware ${id} of ${shown(planned)}`, {
+    const who = `middleware ${id} of ${shown(planned)}`;
+    const wrapped = await ask(factory, inner, who, {
       ...context,
       ...host.links(layer),
       id,
@@ -41,12 +44,25 @@ export async function wrapInstance(
       capability: manifest.provides,
       adapter: manifest.id,
     });
+    if (wrapped !== inner) {
+      // A layer with an end of its own may pass it on, too: each is closed once, whoever does it.
+      inner = isDecoration(wrapped) ? wrapped : context.own(closedOnce(planned, wrapped), disposeInstance);
+      requireWhole(wrapped, manifest.provides, who);
+    }
+    // By now one that came late is known to whoever lets go of it.
     context.signal.throwIfAborted();
-    if (wrapped === inner) continue;
-    // A layer with an end of its own may pass it on, too: each is closed once, whoever does it.
-    inner = isDecoration(wrapped) ? wrapped : context.own(closedOnce(planned, wrapped), disposeInstance);
   }
   return inner === instance ? instance : behindDoor(planned, inner);
+}
+
+/** @throws FatalError PluginContract: the door before the outermost layer would say that it is the adapter that lacks it */
+function requireWhole(wrapped: object, provides: string, who: string): void {
+  const token = KNOWN_CAPABILITIES.find(({ id }) => id === provides);
+  const methods = token === undefined ? [] : [...methodsOf(token).keys()];
+  const lacks = methods.find((method) => typeof (wrapped as Record<string, unknown>)[method] !== 'function');
+  if (lacks === undefined) return;
+  const message = `${who} answered an object that has no ${lacks}(), which ${provides} asks for; have decorate() make it`;
+  throw new FatalError('PluginContract', message, { context: { capability: provides, method: lacks } });
 }
 
 async function ask(

@@ -114,6 +114,7 @@ describe('decorate', () => {
       listed: () => inner.items(),
       now: () => 3,
       size: 4,
+      drain: async () => made.push('drain'),
       close: async () => made.push('close'),
     };
     const { seen, around } = noting();
@@ -122,9 +123,10 @@ describe('decorate', () => {
     await outer.promised(1);
     for (const items of [outer.items(), outer.listed()]) for await (const item of items) expect(item).toBe(1);
     expect([outer.now(), outer.size]).toEqual([3, 4]);
+    await outer.drain();
     await outer.close();
     expect(seen).toEqual(['call slow', 'call promised', 'iterate items', 'iterate listed', 'answer now']);
-    expect(made).toEqual(['slow 1', 'promised 1', 'close']);
+    expect(made).toEqual(['slow 1', 'promised 1', 'drain', 'close']);
 
     const twice = decorate('acme.x/Thing@1', inner, {
       call: async (_, proceed) => {
@@ -134,6 +136,6 @@ describe('decorate', () => {
     });
     await twice.slow(1);
     await twice.promised(1);
-    expect(made.slice(3)).toEqual(['slow 1', 'slow 2', 'promised 1', 'promised 2']);
+    expect(made.slice(4)).toEqual(['slow 1', 'slow 2', 'promised 1', 'promised 2']);
   });
 });

@@ -173,7 +173,7 @@ describe('middleware', () => {
       'lacks a method of the contract',
       `middleware.outer = () => ({});`,
       'PLUGIN_CONTRACT',
-      'has no get(), which SecretStore@1 asks for',
+      'middleware outer of SecretStore#default (adapter acme.vault) answered an object that has no get(), which SecretStore@1 asks for',
     ],
   ])('that %s fails the activation, and what was made is let go of', async (_, code, expected, message) => {
     const host = await space.host({ plugins: [layers(code), vault()], bindings: bound(['outer', 'inner']) });
@@ -182,6 +182,23 @@ describe('middleware', () => {
       message: expect.stringContaining(message),
     });
     expect(space.log.slice(-2)).toEqual(expected === 'RC1301' ? expect.anything() : ['inner owned', 'vault close']);
+  });
+
+  test('that comes too late is closed, too, and what it was put around after it', async () => {
+    const code = `middleware.outer = async (inner, { signal }) => {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      return { get: inner.get, put: inner.put, names: inner.names, close: async () => log('outer close') };
+    };`;
+    const vault = space.plugin({
+      id: 'acme.vault',
+      adapters: [{ id: 'acme.vault', provides: 'SecretStore@1', timeouts: { activateMs: 100 } }],
+      code: `export default definePlugin({ adapters: { 'acme.vault': () => ({
+        get: async () => {}, put: async () => {}, names: async () => [], close: async () => log('vault close') }) } });`,
+    });
+    const host = await space.host({ plugins: [layers(code), vault], bindings: bound(['outer']) });
+    await expect(host.get(SecretStore)).rejects.toMatchObject({ code: 'RC1302' });
+    await host.stop();
+    expect(space.log.slice(1)).toEqual(['outer close', 'vault close']);
   });
 
   test('goes round a contract that a plugin brought, too', async () => {

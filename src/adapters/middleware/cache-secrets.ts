@@ -15,6 +15,12 @@ export interface SecretCacheConfig {
   readonly maxEntries: number;
 }
 
+/** A read under way, which all share who ask meanwhile. */
+interface Reading {
+  readonly startedMs: number;
+  value: Promise<SecretValue>;
+}
+
 interface Entry {
   readonly value: SecretValue;
   /** By the clock's `monotonicMs()`. */
@@ -44,7 +50,7 @@ class SecretCache {
   readonly #clock: Clock;
   /** The one read longest ago first. */
   readonly #entries = new Map<string, Entry>();
-  readonly #reading = new Map<string, Promise<SecretValue>>();
+  readonly #reading = new Map<string, Reading>();
 
   constructor(config: SecretCacheConfig, clock: Clock) {
     this.#config = config;
@@ -55,12 +61,14 @@ class SecretCache {
     const entry = this.#entries.get(name);
     if (entry !== undefined && entry.untilMs > this.#clock.monotonicMs()) return Promise.resolve(entry.value);
     this.#entries.delete(name);
-    let reading = this.#reading.get(name);
-    if (reading === undefined) {
-      reading = this.#read(name, read);
-      this.#reading.set(name, reading);
-    }
-    return reading;
+    const nowMs = this.#clock.monotonicMs();
+    const shared = this.#reading.get(name);
+    // One that takes longer than a secret is kept may never answer: who asks now is not to hang with it.
+    if (shared !== undefined && nowMs - shared.startedMs < this.#config.ttlMs) return shared.value;
+    const reading: Reading = { startedMs: nowMs, value: read() };
+    reading.value = this.#await(name, reading);
+    this.#reading.set(name, reading);
+    return reading.value;
   }
 
   /** What is being read meanwhile is given to those who wait for it, and not kept. */
@@ -74,16 +82,15 @@ class SecretCache {
     this.#reading.clear();
   }
 
-  async #read(name: string, read: () => Promise<SecretValue>): Promise<SecretValue> {
-    // Not before this has been entered under `reading`.
-    await null;
-    const mine = this.#reading.get(name);
+  async #await(name: string, reading: Reading): Promise<SecretValue> {
+    const { value: reads } = reading;
+    const isCurrent = () => this.#reading.get(name) === reading;
     try {
-      const value = await read();
-      if (this.#reading.get(name) === mine) this.#keep(name, value);
+      const value = await reads;
+      if (isCurrent()) this.#keep(name, value);
       return value;
     } finally {
-      if (this.#reading.get(name) === mine) this.#reading.delete(name);
+      if (isCurrent()) this.#reading.delete(name);
     }
   }
 

@@ -1,6 +1,9 @@
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
-import { SecretStore } from '../../../src/contracts/index.js';
-import { hostWith } from './kit.js';
+import { cacheSecrets } from '../../../src/adapters/middleware/cache-secrets.js';
+import { SecretStore, SecretValue } from '../../../src/contracts/index.js';
+import { TestClock } from '../../../src/testing/index.js';
+import { contextOf, hostWith } from './kit.js';
 
 async function cached(config: object = {}, logged: string[] = []) {
   const t = await hostWith('SecretStore', [{ use: 'cache', config }], logged);
@@ -52,6 +55,55 @@ describe('cache of secrets', () => {
     await reading;
     expect((await store.get('B')).reveal()).toBe('newer');
     await t.stop();
+  });
+
+  /** A store whose reads answer when they are told to, in their order. */
+  function slow(config: { ttlMs: number; maxEntries: number }) {
+    const waiting: ((text: string) => void)[] = [];
+    const inner: SecretStore = {
+      get: () => new Promise((resolve) => waiting.push((text) => resolve(new SecretValue(text)))),
+      put: async () => {},
+      names: async () => [],
+    };
+    const clock = new TestClock();
+    clock.freeze();
+    const context = { ...contextOf(SecretStore.id, config), clock };
+    return { store: cacheSecrets(inner, context), waiting, clock };
+  }
+
+  test('keeps no secret whose reading began before a put ended, however many puts there were', async () => {
+    // A first put that ends at whichever moment of the asking, and a second that ends while the store reads.
+    for (let turns = 0; turns < 8; turns += 1) {
+      const { store, waiting } = slow({ ttlMs: 1_000, maxEntries: 10 });
+      const putting = store.put('A', 'new');
+      for (let turn = 0; turn < turns; turn += 1) await null;
+      const reading = store.get('A');
+      await putting;
+      await setImmediate();
+      await store.put('A', 'newest');
+      waiting[0]?.('old');
+      expect((await reading).reveal()).toBe('old');
+      const again = store.get('A');
+      await setImmediate();
+      waiting.at(-1)?.('newest');
+      expect((await again).reveal()).toBe('newest');
+    }
+  });
+
+  test('does not wait for a read that takes longer than a secret is kept: it may never answer', async () => {
+    const { store, waiting, clock } = slow({ ttlMs: 1_000, maxEntries: 10 });
+    const first = store.get('A');
+    await clock.advance(999);
+    const sharing = store.get('A');
+    expect(waiting).toHaveLength(1);
+    await clock.advance(1);
+    const second = store.get('A');
+    expect(waiting).toHaveLength(2);
+    waiting[1]?.('fresh');
+    expect((await second).reveal()).toBe('fresh');
+    waiting[0]?.('stale');
+    expect((await Promise.all([first, sharing])).map((secret) => secret.reveal())).toEqual(['stale', 'stale']);
+    expect((await store.get('A')).reveal()).toBe('fresh');
   });
 
   test('forgets the oldest beyond its bound', async () => {
