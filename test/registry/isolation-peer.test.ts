@@ -276,6 +276,46 @@ describe('streams and iterables', () => {
   });
 });
 
+test('a stream that nobody reads is asked for nothing, and goes home as it came', async () => {
+  let asked = 0;
+  const source = new ReadableStream({ pull: (controller) => controller.enqueue(++asked) }, { highWaterMark: 0 });
+  const { near } = connect(echo);
+  expect(await call(near, 'echo', source)).toBe(source);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(asked).toBe(0);
+  expect(source.locked).toBe(false);
+});
+
+test('who gives a stream up after its last chunk is not told of an error', async () => {
+  const { near } = connect({ one: () => new Blob(['one']).stream() });
+  for (const waitMs of [0, 20]) {
+    const reader = ((await call(near, 'one')) as ReadableStream<Uint8Array>).getReader();
+    expect(`${Buffer.from((await reader.read()).value as Uint8Array)}`).toBe('one');
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    await reader.cancel();
+  }
+});
+
+test('an iterable without a class is one, too', async () => {
+  const items = (...all: number[]) => ({
+    [Symbol.asyncIterator]: async function* () {
+      yield* all;
+    },
+  });
+  const { near } = connect({
+    give: () => items(1, 2),
+    take: async (from: AsyncIterable<number>) => {
+      const all: number[] = [];
+      for await (const each of from) all.push(each);
+      return all;
+    },
+  });
+  const given: number[] = [];
+  for await (const each of (await call(near, 'give')) as AsyncIterable<number>) given.push(each);
+  expect(given).toEqual([1, 2]);
+  expect(await call(near, 'take', items(3, 4))).toEqual([3, 4]);
+});
+
 test('what the far side has no more is let go of: read to its end, given up, or forgotten', async () => {
   const ended: number[] = [];
   async function* source(n: number) {

@@ -260,8 +260,11 @@ export class Peer {
     const scope = scopeOf(to);
     try {
       const loan = this.#loans.get(to);
-      if (loan === undefined) throw new FatalError('Internal', `${method}() of an object that was given back`);
-      const value = await loan.target.invoke(method, this.#decode(args, null) as unknown[]);
+      // Whoever gives up reading may do so while the end is on its way there.
+      const isOver = loan === undefined && method === 'return';
+      if (loan === undefined && !isOver)
+        throw new FatalError('Internal', `${method}() of an object that was given back`);
+      const value = await loan?.target.invoke(method, this.#decode(args, null) as unknown[]);
       // What the root answers is the giver's own; what a method of a contract made is the far side's alone.
       answer = ['ok', id, this.#encode(value, scope, to !== ROOT)];
     } catch (error) {

@@ -43,6 +43,8 @@ const killAll = () => {
 
 export class PluginProcess {
   readonly peer: Peer;
+  /** Resolves when all that it wrote has been read. */
+  readonly #silent: Promise<unknown>;
   /** Resolves when it is gone, to how that came, e.g. `was killed by SIGKILL`. */
   readonly exited: Promise<string>;
   readonly #child: ChildProcess;
@@ -89,6 +91,7 @@ export class PluginProcess {
     child.unref();
     child.channel?.unref();
 
+    this.#silent = new Promise((resolve) => child.once('close', resolve));
     this.exited = new Promise((resolve) => {
       let how: string | null = null;
       const finish = () => {
@@ -124,7 +127,7 @@ export class PluginProcess {
 
   /**
    * Lets it go: it exits when its channel is closed, or is killed. There is nothing in between: a process that does not
-   * see the channel's end would not see a signal either. Resolves when it is gone.
+   * see the channel's end would not see a signal either. Resolves when it is gone, and its last line is logged.
    */
   async end(): Promise<void> {
     this.#child.ref();
@@ -132,6 +135,12 @@ export class PluginProcess {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), EXIT_MS);
     await this.exited;
     clearTimeout(timer);
+    let lastWords: NodeJS.Timeout | undefined;
+    const enough = new Promise((resolve) => {
+      lastWords = setTimeout(resolve, LAST_WORDS_MS);
+    });
+    await Promise.race([this.#silent, enough]);
+    clearTimeout(lastWords);
   }
 }
 

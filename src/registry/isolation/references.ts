@@ -232,24 +232,34 @@ function iterable(call: Call, onOver: () => void): AsyncIterableIterator<unknown
   return standIn;
 }
 
+/** Asked for nothing before somebody reads, so that one that is only passed on goes home as it came; then one chunk ahead. */
 function stream(call: Call, onOver: () => void): ReadableStream<unknown> {
-  const standIn: ReadableStream<unknown> = new ReadableStream({
-    async pull(controller) {
-      try {
-        const { done, value } = (await call('next', [], standIn)) as IteratorResult<unknown>;
-        if (!done) return controller.enqueue(value);
+  let ahead: Promise<unknown> | null = null;
+  const standIn: ReadableStream<unknown> = new ReadableStream(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = (await (ahead ?? call('next', [], standIn))) as IteratorResult<unknown>;
+          if (done) {
+            onOver();
+            return controller.close();
+          }
+          ahead = call('next', [], standIn);
+          // Told to whoever reads that far.
+          ahead.catch(() => {});
+          controller.enqueue(value);
+        } catch (error) {
+          onOver();
+          throw error;
+        }
+      },
+      async cancel(reason) {
         onOver();
-        controller.close();
-      } catch (error) {
-        onOver();
-        throw error;
-      }
+        await call('return', [reason], standIn);
+      },
     },
-    async cancel(reason) {
-      onOver();
-      await call('return', [reason], standIn);
-    },
-  });
+    { highWaterMark: 0 },
+  );
   return standIn;
 }
 

@@ -93,7 +93,8 @@ export class Encoder {
     }
     if (depth > DEPTH_MAX) throw unsendable(`an object of more than ${DEPTH_MAX} levels, or a circle`);
     if (Array.isArray(value)) return Array.from(value, (each) => this.encode(each, depth + 1));
-    if (isPlain(value)) {
+    const iterable = Symbol.asyncIterator in value && typeof value[Symbol.asyncIterator] === 'function';
+    if (isPlain(value) && !iterable) {
       if (hasMethods(value)) return this.#reference(value, 'object');
       const data: Record<string, unknown> = {};
       for (const key of Object.keys(value)) {
@@ -114,10 +115,7 @@ export class Encoder {
     if (types.isSet(value)) return { $: 'set', values: Array.from(value, (each) => this.encode(each, depth + 1)) };
     if (types.isPromise(value)) throw unsendable('a promise inside another value');
     if (typeof (value as Partial<ReadableStream>).getReader === 'function') return this.#reference(value, 'stream');
-    if (typeof (value as Partial<AsyncIterable<unknown>>)[Symbol.asyncIterator] === 'function') {
-      return this.#reference(value, 'iterable');
-    }
-    return this.#reference(value, 'object');
+    return this.#reference(value, iterable ? 'iterable' : 'object');
   }
 
   #reference(value: object, kind: Reference['kind']): unknown {
