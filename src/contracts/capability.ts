@@ -152,6 +152,14 @@ export function facade<I extends object>(impl: I, own: ReadonlyMap<string | symb
       return bound.get(value);
     },
     has: (_shell, property) => own.has(property) || property in impl,
+    // What the implementation has itself is seen as such: `{ ...it }` has it, and who lends it to another process.
+    ownKeys: () => Reflect.ownKeys(impl),
+    getOwnPropertyDescriptor: (_shell, property) => {
+      const found = Reflect.getOwnPropertyDescriptor(impl, property);
+      return (
+        found && { value: proxy[property as keyof I], writable: true, enumerable: found.enumerable, configurable: true }
+      );
+    },
     set: (_shell, property, value, receiver): boolean =>
       // An object that has this one as its prototype is being written to: that is its own business.
       receiver === proxy

@@ -79,11 +79,17 @@ describe('reload', () => {
   });
 
   test('after which the old process crashes takes nothing from the new one', async () => {
-    const plugin = await secrets({ crash: 'setTimeout(() => process.exit(4), 300); await new Promise(() => {});' });
+    const plugin = await secrets({
+      crash: `process.once('SIGUSR2', () => process.exit(4)); await new Promise(() => {});`,
+    });
     const store = await openSecrets(plugin);
+    const [pid] = await store.names();
     const crash = store.get('crash').catch((e: unknown) => e);
     await store.get('x');
-    await plugin.plugin.reload();
+    const reloading = plugin.plugin.reload();
+    await until(() => plugin.logged.some((line) => line.endsWith('reloaded')));
+    process.kill(Number(pid), 'SIGUSR2');
+    await reloading;
     expect(await crash).toMatchObject({ code: 'PLUGIN_CRASHED', message: expect.stringContaining('exited with 4') });
     expect(plugin.reported).toEqual(['ok', 'ok']);
     expect((await store.get('x')).reveal()).toBe('x');

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { capability, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
+import { capability, ObjectStore, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
 import { Workspace } from '../support/workspace.js';
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -28,6 +28,12 @@ function isolated(id: string, adapters: readonly object[], code: string, manifes
 function write(id: string, code: string): void {
   const contracts = `import { capability, definePlugin, FatalError, SecretValue, Storage } from '${DIST}/contracts/index.js';`;
   space.write(`plugins/${id}/index.mjs`, `${contracts}\n${code}`);
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const each of items) all.push(each);
+  return all;
 }
 
 const secretStore = (get: string) => `
@@ -214,18 +220,146 @@ test('the manifest that the docs show is one', async () => {
   expect((await (await host.get(SecretStore)).get('x')).reveal()).toBe('undefined');
 });
 
-test('middleware of a plugin in a process of its own is refused with what to do', async () => {
-  const middleware = [{ id: 'acme.trace', wraps: ['SecretStore@1'] }];
-  const use = isolated('acme.vault', VAULT, secretStore('return new SecretValue(name);'), {
-    contributes: { adapters: VAULT, middleware },
+describe('middleware of a plugin in a process of its own', () => {
+  const traced = (body: string) => `
+    import { decorate } from '${DIST}/contracts/index.js';
+    export default definePlugin({ middleware: { 'acme.trace': (inner, ctx) => { ${body} } } });`;
+  const decorated = traced(`
+    console.log(['wraps', ctx.capability, ctx.adapter, ctx.name, ctx.config.tag].join(' '));
+    return decorate(ctx.capability, inner, {
+      call: async ({ method, args }, proceed) => {
+        if (args[0] === 'crash') process.exit(9);
+        console.log(ctx.config.tag + ' ' + method);
+        return proceed(typeof args[0] === 'string' ? [args[0].replace(/^[a-z]$/, (letter) => letter.toUpperCase()), ...args.slice(1)] : args);
+      },
+      iterate: ({ method }, proceed) => {
+        console.log(ctx.config.tag + ' ' + method);
+        return proceed();
+      },
+    });`);
+  const trace = (wraps: string) =>
+    isolated('acme.trace', [], traced(''), {
+      contributes: {
+        middleware: [{ id: 'acme.trace', wraps: [wraps], config: { properties: { tag: { default: 'traced' } } } }],
+      },
+    });
+  const lines = () => space.logged.filter((line) => /traced|wraps/.test(line)).map((line) => line.split(': ')[1]);
+
+  test('stands round an instance of this process: its calls, streams, iterables and errors cross over and back', async () => {
+    const use = trace('ObjectStore@1');
+    write('acme.trace', decorated);
+    const host = await space.host({
+      plugins: ['rollout.cloud-local', use],
+      bindings: { ObjectStore: { adapter: 'local.fs', config: { root: './objects' }, middleware: ['acme.trace'] } },
+    });
+    const store = await host.get(ObjectStore);
+    const id = await store.putStream(new Blob(['hello']).stream());
+    expect(await new Response(await store.getStream(id)).text()).toBe('hello');
+    expect(await store.stat(id)).toMatchObject({ size: 5 });
+    expect(await collect(store.list())).toEqual([id]);
+    await expect(store.getBytes('0'.repeat(64) as typeof id)).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' });
+    expect(lines()).toEqual([
+      'wraps ObjectStore@1 local.fs default traced',
+      ...['putStream', 'getStream', 'stat', 'list', 'getBytes'].map((method) => `traced ${method}`),
+    ]);
+    expect((await host.stop()).errors).toEqual([]);
   });
-  const host = await space.host({
-    plugins: [use],
-    bindings: { SecretStore: { adapter: 'acme.vault', middleware: ['acme.trace'] } },
+
+  test('of a storage: a transaction that is begun here is committed through it', async () => {
+    const use = trace('Storage@1');
+    write('acme.trace', decorated);
+    const host = await space.host({
+      plugins: ['rollout.cloud-local', use],
+      bindings: { Storage: { adapter: 'local.memory', middleware: ['acme.trace'] } },
+    });
+    const storage = await host.get(Storage);
+    const txn = storage.begin();
+    txn.put({ namespace: 'n', path: ['k'] }, Buffer.from('v'));
+    expect(await txn.commit()).toBe(true);
+    expect(await storage.get({ namespace: 'n', path: ['k'] })).toEqual(Buffer.from('v'));
+    expect(lines()).toContain('traced commit');
+    expect((await host.stop()).errors).toEqual([]);
   });
-  await expect(host.get(SecretStore)).rejects.toMatchObject({
-    kind: 'ConfigInvalid',
-    code: 'FEATURE_UNSUPPORTED',
-    message: expect.stringContaining('leave "run" out'),
+
+  test('a crash of it is one of its instance, which the next call puts it round again; so does a reload', async () => {
+    const vault = isolated('acme.vault', VAULT, secretStore('return new SecretValue(name);'));
+    const use = trace('SecretStore@1');
+    write('acme.trace', decorated);
+    const host = await space.host({
+      plugins: [vault, use],
+      bindings: { SecretStore: { adapter: 'acme.vault', middleware: ['acme.trace'] } },
+    });
+    const store = await host.get(SecretStore);
+    expect((await store.get('x')).reveal()).toBe('X');
+    const pids = await store.names();
+    await expect(store.get('crash')).rejects.toMatchObject({
+      ...{ kind: 'Transient', code: 'PLUGIN_CRASHED' },
+      message: expect.stringContaining('plugin acme.trace'),
+    });
+    const state = () => host.report().instances.find(({ adapter }) => adapter === 'acme.vault')?.state;
+    expect(state()).toBe('degraded');
+    expect((await store.get('y')).reveal()).toBe('Y');
+    expect(state()).toBe('active');
+    write('acme.trace', decorated.replaceAll('toUpperCase', 'trim'));
+    await host.reload('acme.trace');
+    expect((await store.get('y')).reveal()).toBe('y');
+    expect(await store.names()).toEqual(pids);
+    expect((await host.stop()).errors).toEqual([]);
+  });
+
+  test('one that is no decoration is disposed before what it wraps, which is once', async () => {
+    const vault = isolated(
+      'acme.vault',
+      VAULT,
+      `
+      export default definePlugin({ adapters: { 'acme.vault': () => ({
+        get: async (name) => new SecretValue(name), put: async () => {}, names: async () => [],
+        close: async () => console.log('traced: the vault closed'),
+      }) } });`,
+    );
+    const use = trace('SecretStore@1');
+    write(
+      'acme.trace',
+      traced(`return { ...inner, close: async () => { console.log('traced: closes'); await inner.close?.(); } };`),
+    );
+    const host = await space.host({
+      plugins: [vault, use],
+      bindings: { SecretStore: { adapter: 'acme.vault', middleware: ['acme.trace'] } },
+    });
+    expect((await (await host.get(SecretStore)).get('x')).reveal()).toBe('x');
+    expect((await host.stop()).errors).toEqual([]);
+    expect(space.logged.filter((line) => line.includes('traced: ')).map((line) => line.split('traced: ')[1])).toEqual([
+      'closes',
+      'the vault closed',
+    ]);
+  });
+
+  test('of a capability that a plugin brings: it stands round that, too', async () => {
+    const code = `export default definePlugin({ adapters: { 'acme.notes': () => ({
+      add: async (text) => 'added ' + text, all: async function* () { yield 'a'; yield 'b'; },
+    }) } });`;
+    space.write('plugins/acme.notes/plugin.json', {
+      ...{ id: 'acme.notes', version: '1.0.0', main: './index.mjs' },
+      contributes: {
+        capabilities: [{ id: 'acme.notes/Notes@1' }],
+        adapters: [{ id: 'acme.notes', provides: 'acme.notes/Notes@1' }],
+      },
+    });
+    write('acme.notes', code);
+    const use = trace('*');
+    write('acme.trace', decorated);
+    const host = await space.host({
+      plugins: ['./plugins/acme.notes', use],
+      bindings: { 'acme.notes/Notes': { adapter: 'acme.notes', middleware: ['acme.trace'] } },
+    });
+    interface Notes {
+      add(text: string): Promise<string>;
+      all(): AsyncIterable<string>;
+    }
+    const notes = await host.get(capability<Notes>('acme.notes/Notes', { major: 1 }));
+    expect(await notes.add('x')).toBe('added x');
+    expect(await collect(notes.all())).toEqual(['a', 'b']);
+    expect(lines().slice(1)).toEqual(['traced add', 'traced all']);
+    expect((await host.stop()).errors).toEqual([]);
   });
 });

@@ -2,13 +2,17 @@
  * What runs in a plugin's process: loads the plugin, makes its instances, and serves the calls to them. It is bundled as
  * a file of its own, and knows the contracts and this folder, nothing of the host.
  */
-import type { Capability } from '../../contracts/capability.js';
+import { type Capability, capability } from '../../contracts/capability.js';
 import { systemClock } from '../../contracts/clock.js';
+import { isDecoration } from '../../contracts/decorate.js';
 import { FatalError } from '../../contracts/errors.js';
+import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
 import {
+  type AdapterFactory,
   type Instances,
   isPluginModule,
   type Logger,
+  type MiddlewareFactory,
   type PluginContext,
   type PluginModule,
 } from '../../contracts/plugin.js';
@@ -21,15 +25,24 @@ import { Lend } from './references.js';
 export interface OpenRequest {
   /** Names the instance in calls back to the host. */
   readonly key: string;
-  readonly adapter: string;
+  /** Of the adapter or middleware. */
+  readonly id: string;
   readonly name: string;
   readonly config: Readonly<Record<string, unknown>>;
   /** The capability that it serves, `<name>@<major>`. */
   readonly provides: string;
+  /** Of a middleware: what it is put round. */
+  readonly wraps: { readonly inner: object; readonly adapter: string } | null;
   /** What `ctx.has` answers, by `Name` or `Name#instance`. */
   readonly has: Readonly<Record<string, boolean>>;
   /** Each ends the instance, or the way to it: what the factory answers after that is disposed. */
   readonly signals: readonly AbortSignal[];
+}
+
+/** What a plugin's module has factories for. */
+export interface Loaded {
+  readonly adapters: readonly string[];
+  readonly middleware: readonly string[];
 }
 
 /** Names a capability where its token cannot go. */
@@ -55,13 +68,13 @@ const peer = new Peer(
     send: (message, sent = () => {}) => void (process.connected && process.send?.(message, undefined, undefined, sent)),
   },
   {
-    /** Imports the plugin; answers the ids of its adapters. What is thrown is told as it is. */
-    load: async (mainUrl: string): Promise<string[]> => {
+    /** Imports the plugin; answers the ids of what it has. What is thrown is told as it is. */
+    load: async (mainUrl: string): Promise<Loaded> => {
       const module = ((await import(mainUrl)) as { default?: unknown }).default;
       if (!isPluginModule(module)) throw new TypeError('its default export is not from definePlugin()');
       await module.activate?.();
       plugin = module;
-      return Object.keys(module.adapters);
+      return { adapters: Object.keys(module.adapters), middleware: Object.keys(module.middleware ?? {}) };
     },
     open,
     dispose,
@@ -78,9 +91,7 @@ process.on('disconnect', () => process.exit());
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
 
 async function open(request: OpenRequest): Promise<Lend> {
-  const { key, adapter, name, config, provides, signals } = request;
-  const factory = plugin?.adapters[adapter];
-  if (factory === undefined) throw new FatalError('PluginContract', `there is no factory for "${adapter}"`);
+  const { key, id, name, config, provides, wraps, signals } = request;
   const abort = new AbortController();
   for (const signal of signals) {
     signal.addEventListener('abort', () => abort.abort(signal.reason), { once: true });
@@ -88,7 +99,7 @@ async function open(request: OpenRequest): Promise<Lend> {
   }
   const entry: Opened = { abort, owned: [] };
   const context: PluginContext = {
-    id: adapter,
+    id,
     name,
     config,
     signal: abort.signal,
@@ -114,22 +125,36 @@ async function open(request: OpenRequest): Promise<Lend> {
     report: (health) => peer.notify(ROOT, 'report', [key, health]),
   };
   try {
-    const instance: unknown = await factory(context);
+    const instance = await made(request, context);
     if (typeof instance !== 'object' || instance === null) {
       const found = instance === null ? 'null' : typeof instance;
       throw new TypeError(`the factory answered ${found}, not an object`);
     }
     // First of all when it is disposed: what it owns is released after it.
-    entry.owned.push({ dispose: () => disposeInstance(instance) });
+    if (wraps === null || !isDecoration(instance)) entry.owned.push({ dispose: () => disposeInstance(instance) });
     abort.signal.throwIfAborted();
     opened.set(key, entry);
     const { answers = {}, properties = [], extras } = CROSSINGS[provides] ?? {};
-    return new Lend(instance, [...Object.keys(answers), ...properties], extras);
+    // A decoration does not tell its methods; it has those of what it decorates.
+    const names = wraps === null ? [] : (peer.reference(wraps.inner)?.methods ?? []);
+    return new Lend(instance, [...Object.keys(answers), ...properties, ...names], extras);
   } catch (error) {
     abort.abort(error);
     await disposeAll(entry.owned);
     throw error;
   }
+}
+
+/** What the factory answers. */
+async function made({ id, provides, wraps }: OpenRequest, context: PluginContext): Promise<unknown> {
+  const factory = wraps === null ? plugin?.adapters[id] : plugin?.middleware?.[id];
+  if (factory === undefined) throw new FatalError('PluginContract', `there is no factory for "${id}"`);
+  if (wraps === null) return (factory as AdapterFactory)(context);
+  const { inner, adapter } = wraps;
+  const [name = '', major] = provides.split('@');
+  const token = KNOWN_CAPABILITIES.find((known) => known.id === provides);
+  const face = faceOf(token ?? capability<object>(name, { major: Number(major), door: () => ({}) }), inner);
+  return (factory as MiddlewareFactory)(face, { ...context, capability: provides, adapter });
 }
 
 async function dispose(key: string): Promise<void> {
@@ -139,11 +164,11 @@ async function dispose(key: string): Promise<void> {
   await disposeAll(entry?.owned ?? []);
 }
 
-function has({ has, adapter }: OpenRequest, { name }: { readonly name: string }, instance?: string): boolean {
+function has({ has, id, wraps }: OpenRequest, { name }: { readonly name: string }, instance?: string): boolean {
   const spelled = instance === undefined ? name : `${name}#${instance}`;
   const answer = Object.hasOwn(has, spelled) ? has[spelled] : undefined;
   if (answer !== undefined) return answer;
-  const message = `RC1304 adapter ${adapter} asked for ${spelled}, which its manifest does not require; add "${spelled}" to "requires"`;
+  const message = `RC1304 ${wraps === null ? 'adapter' : 'middleware'} ${id} asked for ${spelled}, which its manifest does not require; add "${spelled}" to "requires"`;
   throw new FatalError('PluginContract', message, { code: 'RC1304' });
 }
 

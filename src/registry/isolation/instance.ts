@@ -5,7 +5,7 @@
 import { type Capability, capability } from '../../contracts/capability.js';
 import { FatalError, isCoreError } from '../../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
-import type { AdapterManifest, Health, Logger, PluginContext } from '../../contracts/plugin.js';
+import type { AdapterManifest, Health, Logger, MiddlewareContext, PluginContext } from '../../contracts/plugin.js';
 import { closed, failure, messageOf, withTimeout } from '../ending.js';
 import { DOORLESS } from '../links.js';
 import type { Asked, OpenRequest } from './child.js';
@@ -27,9 +27,15 @@ export interface Remote {
   readonly standIn: object;
 }
 
+/** What is opened: an instance of an adapter, or a middleware round one. */
+export interface Part extends Pick<AdapterManifest, 'id' | 'provides' | 'requires' | 'timeouts'> {
+  /** Of a middleware: the instance that it is put round. */
+  readonly inner?: object;
+}
+
 export class IsolatedInstance {
   readonly #plugin: IsolatedPlugin;
-  readonly #adapter: AdapterManifest;
+  readonly #part: Part;
   readonly #context: PluginContext;
   readonly #key: string;
   readonly #who: string;
@@ -37,12 +43,13 @@ export class IsolatedInstance {
   #opening: Promise<Remote> | null = null;
   #disposed: Promise<void> | null = null;
 
-  constructor(plugin: IsolatedPlugin, adapter: AdapterManifest, context: PluginContext, key: string) {
+  constructor(plugin: IsolatedPlugin, part: Part, context: PluginContext, key: string) {
     this.#plugin = plugin;
-    this.#adapter = adapter;
+    this.#part = part;
     this.#context = context;
     this.#key = key;
-    this.#who = `${adapter.provides.replace(/@\d+$/, '')}#${context.name} (adapter ${adapter.id}, ${plugin.who})`;
+    const kind = part.inner === undefined ? 'adapter' : 'middleware';
+    this.#who = `${part.provides.replace(/@\d+$/, '')}#${context.name} (${kind} ${part.id}, ${plugin.who})`;
   }
 
   /** Opens it for the first time; answers the stand-in. */
@@ -61,10 +68,11 @@ export class IsolatedInstance {
   /** Opens it in a process, beside the one where it may be open already. */
   async open(process: PluginProcess): Promise<Remote> {
     const { name, config, signal } = this.#context;
-    const { id: adapter, provides, timeouts } = this.#adapter;
+    const { id, provides, timeouts } = this.#part;
     const late = new AbortController();
     const signals = [signal, late.signal];
-    const request: OpenRequest = { key: this.#key, adapter, name, config, provides, has: this.#has(), signals };
+    const [has, wraps] = [this.#has(), this.#wraps()];
+    const request: OpenRequest = { key: this.#key, id, name, config, provides, wraps, has, signals };
     const limitMs = timeouts?.activateMs ?? ACTIVATE_MS;
     const check = () => void this.#plugin.check(process, `activating ${this.#who}`);
     const onAbort = () => setTimeout(check, 0).unref();
@@ -87,6 +95,16 @@ export class IsolatedInstance {
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
+  }
+
+  #wraps(): OpenRequest['wraps'] {
+    const { inner, provides } = this.#part;
+    if (inner === undefined) return null;
+    const [name = '', major] = provides.split('@');
+    return {
+      inner: lent({ name, major: Number(major) }, inner),
+      adapter: (this.#context as MiddlewareContext).adapter,
+    };
   }
 
   /** Takes another process's instance in place of the one before. */
@@ -127,7 +145,7 @@ export class IsolatedInstance {
   }
 
   #standIn(reference: Reference): object {
-    const { provides } = this.#adapter;
+    const { provides } = this.#part;
     const methods = methodsOver(provides, reference, (method, args) => this.#call(method, args));
     const dispose = () => this.#dispose();
     return {
@@ -157,7 +175,7 @@ export class IsolatedInstance {
     } catch (error) {
       throw this.#told(error, process, method, args);
     }
-    const asked = CROSSINGS[this.#adapter.provides]?.answers[method];
+    const asked = CROSSINGS[this.#part.provides]?.answers[method];
     return checkAnswer(asked, answer, `${this.#who}: ${method.replace('@@', '')}()`, (error) =>
       this.#told(error, process, method, args),
     );
@@ -171,7 +189,7 @@ export class IsolatedInstance {
     return new FatalError(
       'PluginContract',
       `${this.#who}: ${method}() failed with what is no error of the contract: ${messageOf(error)}`,
-      { code: 'PLUGIN_ERROR', context: { adapter: this.#adapter.id, method }, cause: error },
+      { code: 'PLUGIN_ERROR', context: { adapter: this.#part.id, method }, cause: error },
     );
   }
 
@@ -181,7 +199,7 @@ export class IsolatedInstance {
     return new FatalError(
       'PluginContract',
       `${this.#who}: ${doing} was denied ${what}; what the plugin may do, its manifest says in "permissions"`,
-      { code: 'PERMISSION_DENIED', context: { adapter: this.#adapter.id, permission, resource }, cause: error },
+      { code: 'PERMISSION_DENIED', context: { adapter: this.#part.id, permission, resource }, cause: error },
     );
   }
 
@@ -245,7 +263,7 @@ export class IsolatedInstance {
   /** What `ctx.has` answers in the process, where it has to answer at once. */
   #has(): Record<string, boolean> {
     const known: Record<string, boolean> = {};
-    for (const text of this.#adapter.requires ?? []) {
+    for (const text of this.#part.requires ?? []) {
       if (text.endsWith('*')) continue;
       const [, name = '', major = '1', , instance] = /^([^@?#]+)(?:@(\d+))?(\?|#(.+))?$/.exec(text) ?? [];
       const asked = { name, major: Number(major) };

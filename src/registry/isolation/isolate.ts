@@ -13,12 +13,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { FatalError, isCoreError, RecoverableError } from '../../contracts/errors.js';
-import { definePlugin, type Logger, type PluginModule } from '../../contracts/plugin.js';
+import { definePlugin, type Logger, type PluginContext, type PluginModule } from '../../contracts/plugin.js';
 import { abortable, closed, failure, messageOf, withTimeout } from '../ending.js';
 import type { LoadContext, LoadPlugin } from '../loading.js';
 import type { Plugin } from '../manifest.js';
 import { PACKAGE_FOLDER, TREE } from '../own-package.js';
-import { IsolatedInstance, type Remote } from './instance.js';
+import type { Loaded } from './child.js';
+import { IsolatedInstance, type Part, type Remote } from './instance.js';
 import { ROOT } from './peer.js';
 import { environment, type Grounds, pathsOf, permissionFlags } from './permissions.js';
 import { PluginProcess } from './process.js';
@@ -102,16 +103,13 @@ export class IsolatedPlugin {
     this.#limits = { answerMs: ANSWER_MS, drainMs: DRAIN_MS, ...limits };
     this.module = definePlugin({
       adapters: Object.fromEntries(
-        contributes.adapters.map((adapter) => [
-          adapter.id,
-          async (ctx) => {
-            const instance = new IsolatedInstance(this, adapter, ctx, `${++this.#nextKey}`);
-            return instance.activate();
-          },
-        ]),
+        contributes.adapters.map((adapter) => [adapter.id, (ctx) => this.#open(adapter, ctx)]),
       ),
       middleware: Object.fromEntries(
-        (contributes.middleware ?? []).map(({ id }) => [id, () => this.#noMiddleware(id)]),
+        (contributes.middleware ?? []).map((middleware) => [
+          middleware.id,
+          (inner, ctx) => this.#open({ ...middleware, provides: ctx.capability, inner }, reportingItsOwn(ctx)),
+        ]),
       ),
       deactivate: () => this.stop(),
     });
@@ -134,6 +132,10 @@ export class IsolatedPlugin {
   /** Whether calls go to this process, not to one before or after it. */
   serves(process: PluginProcess): boolean {
     return this.#current === process;
+  }
+
+  #open(part: Part, context: PluginContext): Promise<object> {
+    return new IsolatedInstance(this, part, context, `${++this.#nextKey}`).activate();
   }
 
   /** Its process, started if there is none. */
@@ -195,13 +197,17 @@ export class IsolatedPlugin {
       if (isTrial) this.#trial = process;
       const late = () =>
         failure('RC1302', `${this.who}: its process did not load ${manifest.main} within ${LOAD_MS} ms`);
-      const ids = (await withTimeout(process.peer.call(ROOT, 'load', [mainUrl]), LOAD_MS, late)) as string[];
-      const lacking = manifest.contributes.adapters.find(({ id }) => !ids.includes(id));
-      if (lacking === undefined) return process;
-      throw failure(
-        'RC1301',
-        `${this.who}: its manifest has adapter "${lacking.id}", its module has no factory for it`,
-      );
+      const loaded = (await withTimeout(process.peer.call(ROOT, 'load', [mainUrl]), LOAD_MS, late)) as Loaded;
+      for (const [what, has, parts] of [
+        ['adapter', loaded.adapters, manifest.contributes.adapters],
+        ['middleware', loaded.middleware, manifest.contributes.middleware ?? []],
+      ] as const) {
+        const lacking = parts.find(({ id }) => !has.includes(id));
+        if (lacking === undefined) continue;
+        const message = `${this.who}: its manifest has ${what} "${lacking.id}", its module has no factory for it`;
+        throw failure('RC1301', message);
+      }
+      return process;
     } catch (error) {
       if (process !== null) this.#discard(process);
       if (isCoreError(error)) throw error;
@@ -247,11 +253,6 @@ export class IsolatedPlugin {
     });
     this.#granted.set(spawned, this.#paths());
     return spawned;
-  }
-
-  #noMiddleware(id: string): never {
-    const message = `middleware "${id}" is of ${this.who}, which runs in a process of its own; middleware is called at every call and runs in the host's: leave "run" out of that plugin's manifest, or move the middleware to another plugin`;
-    throw new FatalError('ConfigInvalid', message, { code: 'FEATURE_UNSUPPORTED', context: { middleware: id } });
   }
 
   /** What the process may ask the host for: what the context of one of its instances has. */
@@ -360,4 +361,14 @@ export class IsolatedPlugin {
       await process.end();
     }
   }
+}
+
+/** A middleware speaks of an instance that is another's: that it is well itself says nothing, unless it was not before. */
+function reportingItsOwn<C extends PluginContext>(context: C): C {
+  let isWell = true;
+  const report: PluginContext['report'] = (health) => {
+    if (!isWell || health.status !== 'ok') context.report(health);
+    isWell = health.status === 'ok';
+  };
+  return { ...context, report };
 }
