@@ -124,11 +124,23 @@ describe('plugins new', () => {
     expect(stdout).toBe(`wrote plugin.json, package.json, tsconfig.json, index.ts, index.test.ts to plugins/acme.s3
 
 Next:
-  cd plugins/acme.s3 && npm install && npm test      # the suite of ObjectStore passes, on a stand-in in memory
+  cd plugins/acme.s3 && npm test      # the suite of ObjectStore passes, on a stand-in in memory
   list it in plugins.json, "plugins": ["rollout.cloud-local", "./plugins/acme.s3"]
   and bind it, "bindings": { "ObjectStore": { "adapter": "acme.s3" } }
   then write its methods one by one, in index.ts; npm test says when one is wrong
 `);
+  });
+
+  test('has npm install what the folder does not find, and nothing else', () => {
+    const empty = realpathSync(mkdtempSync(join(tmpdir(), 'rollout-')));
+    const make = (...args: string[]) =>
+      node(empty, join(ROOT, 'dist/cli/main.js'), 'plugins', 'new', ...args, '--capability', 'Queue').stdout;
+    expect(make('acme.one', '--js')).toContain('cd plugins/acme.one && npm install && npm test ');
+    mkdirSync(join(empty, 'node_modules'));
+    symlinkSync(ROOT, join(empty, 'node_modules/rollout-cloud'));
+    expect(make('acme.two', '--js')).toContain('cd plugins/acme.two && npm test ');
+    expect(make('acme.three')).toContain('cd plugins/acme.three && npm install && npm test ');
+    rmSync(empty, { recursive: true });
   });
 
   test.each([

@@ -1,6 +1,7 @@
 /** `plugins new`: writes a plugin that builds, has a test, and loads; its author goes on from there. */
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { systemError } from '../../contracts/errors.js';
@@ -63,6 +64,8 @@ async function create(cli: Cli, id: string, { capability, dir = join('plugins', 
     throw systemError(error, `write the plugin to ${folder}`);
   }
 
+  const needs = ['rollout-cloud', ...(js ? [] : ['typescript', '@types/node'])];
+  const install = needs.every((name) => isInstalled(name, folder)) ? '' : 'npm install && ';
   const use = useOf(folder, dirname(cli.config));
   const bindings = { [capability]: { adapter: id } };
   if (cli.json) {
@@ -74,11 +77,17 @@ async function create(cli: Cli, id: string, { capability, dir = join('plugins', 
     `wrote ${Object.keys(files).join(', ')} to ${dir}
 
 Next:
-  cd ${dir} && npm install && npm test      # the suite of ${capability} passes, on a stand-in in memory
+  cd ${dir} && ${install}npm test      # the suite of ${capability} passes, on a stand-in in memory
   list it in plugins.json, "plugins": ["rollout.cloud-local", ${JSON.stringify(use)}]
   and bind it, "bindings": { "${capability}": { "adapter": "${id}" } }
   then write its methods one by one, in index.${language}; npm test says when one is wrong`,
   );
+}
+
+/** Whether code in the folder finds the package: an application's is there for the plugins in it. */
+function isInstalled(name: string, folder: string): boolean {
+  const places = createRequire(join(folder, 'index.js')).resolve.paths(name) ?? [];
+  return places.some((place) => existsSync(join(place, name, 'package.json')));
 }
 
 function isFolder(path: string): boolean {
