@@ -3,18 +3,19 @@
  *
  * Each round gives every contender a fresh folder and the same loads, one contender after the other, so that whatever
  * else the machine does falls on all alike; the first round warms up and is not counted. Rows that need a process of their
- * own (memory, reopen) follow. Figures are medians over the rounds, ratios medians of the rounds' ratios. All of it goes to
- * bench/results/queue.json by version of Node, and with `--chart` to docs/queue-bench.svg.
+ * own (memory, reopen) follow; the ten million items are last, in what is left of ten minutes. Figures are medians over
+ * the rounds, ratios medians of the rounds' ratios. All of it goes to bench/results/queue.json by version of Node, and with
+ * `--chart` to docs/queue-bench.svg.
  *
- * `--quick` takes under two minutes: shorter loads, and not the ten million items. `--only a,b` measures those whose name
- * has one of the texts, and writes nothing.
+ * `--quick` takes under two minutes: shorter loads, and not the ten million items; it writes nothing, as it would write
+ * over a whole sweep. Nor does `--only a,b`, which measures those whose name has one of the texts.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { drawBars } from './chart.js';
-import { alone, median, runAlone } from './queue/alone.js';
+import { alone, median, NotDone, runAlone } from './queue/alone.js';
 import { type Figures, IN_FLIGHT, measure, PAYLOAD_BYTES } from './queue/cells.js';
 import { contenders, OURS } from './queue/contenders.js';
 import { atMost, type Row, rateRows } from './queue/targets.js';
@@ -24,6 +25,9 @@ const CHART = 'docs/queue-bench.svg';
 
 const ROUNDS_MIN = 5;
 const CELL_MS = { quick: 150, full: 600 };
+
+/** A sweep takes no longer: a row that has not enough of it left is told as not measured. */
+const SWEEP_MS_MAX = 585_000;
 
 const isChild = process.argv[2] === '--alone';
 const { values: asked } = parseArgs({
@@ -43,10 +47,19 @@ async function sweep(): Promise<void> {
   const { able, missing } = contenders();
   const wanted = asked.only?.split(',');
   const chosen = able.filter(({ name }) => wanted === undefined || wanted.some((text) => name.includes(text)));
-  const rounds = Math.max(wanted === undefined ? ROUNDS_MIN : 1, Number(asked.rounds));
+  if (chosen.length === 0) {
+    throw new Error(`--only ${asked.only} is none of these: ${able.map(({ name }) => name).join('; ')}`);
+  }
+  const rounds = Number(asked.rounds);
+  const roundsMin = wanted === undefined ? ROUNDS_MIN : 1;
+  if (!Number.isInteger(rounds) || rounds < roundsMin) {
+    throw new Error(`--rounds is a whole number from ${roundsMin} on, found ${asked.rounds}`);
+  }
   const cellMs = asked.quick ? CELL_MS.quick : CELL_MS.full;
   const figures = new Map<string, Figures[]>(chosen.map(({ name }) => [name, []]));
   const startedAt = performance.now();
+  /** How many others wanted the processors before it began: with more than a few, the times tell little. */
+  const [loadBefore = 0] = loadavg();
   const rows: Row[] = [];
   await withFolder(async (folder) => {
     for (let round = 0; round <= rounds; round += 1) {
@@ -58,10 +71,10 @@ async function sweep(): Promise<void> {
       }
     }
   });
-  if (wanted === undefined) rows.push(...rateRows(figures), ...(await rowsAlone()));
+  if (wanted === undefined) rows.push(...rateRows(figures), ...(await rowsAlone(startedAt + SWEEP_MS_MAX)));
 
   console.log(
-    `node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}, ${PAYLOAD_BYTES} B, ${rounds} rounds of ${cellMs} ms a load, medians, operations a second; many: ${IN_FLIGHT} in flight`,
+    `node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}, load ${loadBefore.toFixed(1)} before, ${PAYLOAD_BYTES} B, ${rounds} rounds of ${cellMs} ms a load, medians, operations a second; many: ${IN_FLIGHT} in flight`,
   );
   const medians = Object.fromEntries([...figures].map(([name, found]) => [name, mediansOf(found)]));
   console.table(medians);
@@ -70,9 +83,10 @@ async function sweep(): Promise<void> {
   console.table(rows.map(({ met, ...rest }) => ({ ...rest, met: met === null ? '' : met ? 'met' : 'not met' })));
   const tookS = Math.round((performance.now() - startedAt) / 1000);
   console.log(`${tookS} s`);
+  if (asked.quick) return;
 
   mkdirSync('bench/results', { recursive: true });
-  const run = { at: new Date().toISOString(), quick: asked.quick, rounds, cellMs, tookS, cores: cpus().length };
+  const run = { at: new Date().toISOString(), rounds, cellMs, tookS, cores: cpus().length, loadBefore };
   const cpu = cpus()[0]?.model ?? 'unknown';
   const all = {
     ...before(),
@@ -82,18 +96,20 @@ async function sweep(): Promise<void> {
   if (asked.chart) writeFileSync(CHART, chartOf(medians));
 }
 
-async function rowsAlone(): Promise<Row[]> {
+async function rowsAlone(untilMs: number): Promise<Row[]> {
   const rows: Row[] = [];
+  const left = () => Math.max(1, untilMs - performance.now());
   await withFolder(async (folder) => {
     const fresh = (name: string) => mkdtempSync(join(folder, name));
-    const { rssMb: emptyMb = 0 } = await alone('empty', 0, '');
-    const pending = await alone('pending', 1_000_000, fresh('pending-'));
+    const { rssMb: emptyMb = 0 } = await alone('empty', 0, '', left());
+    const pending = await alone('pending', 1_000_000, fresh('pending-'), left());
     const overMb = (pending.rssMb ?? Number.NaN) - emptyMb;
     rows.push(atMost('1 M × 64 B pending, above an empty process', 200, 'MB', overMb));
     const folders = fresh('reopen-');
-    await alone('make', 100_000, folders);
-    const { scanMs = 0, openMs = 0, stallMs = 0, worstStallMs = 0 } = await alone('reopen', 100_000, folders);
-    const times = ` (${openMs.toFixed(0)} ms against ${scanMs.toFixed(0)})`;
+    await alone('make', 100_000, folders, left());
+    const reopened = await alone('reopen', 100_000, folders, left());
+    const { scanMs = 0, openMs = 0, cpuRatio = 0, stallMs = 0, worstStallMs = 0 } = reopened;
+    const times = ` (${openMs.toFixed(0)} ms against ${scanMs.toFixed(0)}; processor time ${cpuRatio.toFixed(2)} ×)`;
     rows.push(atMost('reopen with 100 k pending, of the bare scan', 1.2, '×', openMs / scanMs, times));
     rows.push(
       atMost(
@@ -109,9 +125,20 @@ async function rowsAlone(): Promise<Row[]> {
       rows.push({ row, target: '≤ 512 MB', figure: 'not measured: not with --quick', met: null });
       return;
     }
-    const { maxRssMb = 0, fillS = 0, openS = 0, drainS = 0 } = await alone('backlog', 10_000_000, fresh('backlog-'));
-    const parts = ` (filled in ${fillS.toFixed(0)} s, opened in ${openS.toFixed(0)}, drained in ${drainS.toFixed(0)})`;
-    rows.push(atMost(row, 512, 'MB', maxRssMb, parts));
+    try {
+      const backlog = await alone('backlog', 10_000_000, fresh('backlog-'), left());
+      const { maxRssMb = 0, fillS = 0, openS = 0, drainS = 0 } = backlog;
+      const parts = ` (filled in ${fillS.toFixed(0)} s, opened in ${openS.toFixed(0)}, drained in ${drainS.toFixed(0)})`;
+      rows.push(atMost(row, 512, 'MB', maxRssMb, parts));
+    } catch (error) {
+      if (!(error instanceof NotDone)) throw error;
+      rows.push({
+        row,
+        target: '≤ 512 MB',
+        figure: `not measured: ${error.message}, what the sweep had left`,
+        met: null,
+      });
+    }
   });
   return rows;
 }
@@ -131,11 +158,10 @@ function chartOf(medians: Readonly<Record<string, Record<string, number>>>): str
     title: `${title}, operations a second`,
     bars: Object.entries(medians)
       .filter(([name]) => !name.endsWith('local.memory'))
-      .map(([name, cells]) => ({
-        label: name.replace(OURS, ''),
-        value: cells[cell] ?? 0,
-        isOurs: name.startsWith(OURS),
-      })),
+      .flatMap(([name, cells]) => {
+        const value = cells[cell];
+        return value === undefined ? [] : [{ label: name.replace(OURS, ''), value, isOurs: name.startsWith(OURS) }];
+      }),
   });
   return drawBars({
     title: 'Queue local.in-mem beside its peers',

@@ -62,8 +62,10 @@ const ROWS: Readonly<Record<string, Row>> = {
     const storage = await openStorage(folder);
     const scans: number[] = [];
     const opens: number[] = [];
+    const cpuRatios: number[] = [];
     const stalls: number[] = [];
     for (let round = 0; round <= 7; round += 1) {
+      const beforeScan = cpuMs();
       let bytes = 0;
       const scanMs = await timed(async () => {
         for await (const { key, value } of storage.scan({ prefix: { namespace: 'cloudlocal_queue', path: [] } })) {
@@ -73,10 +75,12 @@ const ROWS: Readonly<Record<string, Row>> = {
       if (bytes !== items * 257) throw new Error(`the scan read ${bytes} bytes`);
       const delay = monitorEventLoopDelay({ resolution: 1 });
       delay.enable();
+      const beforeOpen = cpuMs();
       let queue: InMemQueue | undefined;
       const openMs = await timed(async () => {
         queue = await InMemQueue.open(storage);
       });
+      const afterOpen = cpuMs();
       await new Promise((resolve) => setTimeout(resolve, 5));
       delay.disable();
       const { pending } = (await queue?.stats()) ?? { pending: 0 };
@@ -85,10 +89,17 @@ const ROWS: Readonly<Record<string, Row>> = {
       if (round === 0) continue; // the disk's cache, and code that is not compiled yet
       scans.push(scanMs);
       opens.push(openMs);
+      cpuRatios.push((afterOpen - beforeOpen) / (beforeOpen - beforeScan));
       stalls.push(delay.max / 1e6);
     }
     await storage.close();
-    return { scanMs: median(scans), openMs: median(opens), stallMs: median(stalls), worstStallMs: Math.max(...stalls) };
+    return {
+      scanMs: median(scans),
+      openMs: median(opens),
+      cpuRatio: median(cpuRatios),
+      stallMs: median(stalls),
+      worstStallMs: Math.max(...stalls),
+    };
   },
 
   /** Opens an empty folder, enqueues, opens again, and drains. */
@@ -129,21 +140,44 @@ export async function runAlone([row = '', items = '0', folder = '']: readonly st
   process.stdout.write(`${JSON.stringify(figures)}\n`);
 }
 
-/** In the parent: the figures of one row, in a process of its own. */
-export async function alone(row: string, items: number, folder: string): Promise<Record<string, number>> {
+/** A row was not done in the time that it had. */
+export class NotDone extends Error {
+  override readonly name = 'NotDone';
+}
+
+/** In the parent: the figures of one row, in a process of its own. @throws NotDone after `timeoutMs` */
+export async function alone(
+  row: string,
+  items: number,
+  folder: string,
+  timeoutMs: number,
+): Promise<Record<string, number>> {
   const args = ['--expose-gc', process.argv[1] as string, '--alone', row, String(items), folder];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    child.kill('SIGKILL');
+  }, timeoutMs);
   let output = '';
   child.stdout.on('data', (chunk) => {
     output += chunk;
   });
   const code = await new Promise((resolve) => child.once('close', resolve));
+  clearTimeout(timer);
+  if (isLate) throw new NotDone(`not done in ${Math.round(timeoutMs / 1000)} s`);
   if (code !== 0) throw new Error(`the process of ${row} ended with ${code}`);
   return JSON.parse(output.trim().split('\n').at(-1) ?? '');
 }
 
 function peakMb(): number {
   return (process.resourceUsage().maxRSS * 1024) / MB;
+}
+
+/** Processor time of this process so far, all threads. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
 async function timed(work: () => Promise<void>): Promise<number> {

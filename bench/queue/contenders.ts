@@ -16,8 +16,8 @@ export interface Opened {
   enqueue(payload: Buffer): unknown;
   /** False when nothing was there. Left out by a peer that cannot: then only its enqueues are measured. */
   takeAndAck?(): Promise<boolean> | boolean;
-  /** Takes items and gives them back: taken once more, each is a redelivery. */
-  giveBack?(items: number): Promise<void>;
+  /** Enqueues items, takes as many and gives them back, first in line: taken once more, each is a redelivery. */
+  giveBack?(payload: Buffer, items: number): Promise<void>;
   close(): unknown;
 }
 
@@ -45,7 +45,8 @@ async function openOurs(storage: Storage): Promise<Opened> {
       await queue.ack(item.id, item.token);
       return true;
     },
-    giveBack: async (items) => {
+    giveBack: async (payload, items) => {
+      await queue.enqueueMany(Array<Buffer>(items).fill(payload));
       const taken = await queue.dequeueMany(items, LEASE_MS);
       for (const { id, token } of taken.reverse()) await queue.nack(id, token);
     },

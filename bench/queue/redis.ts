@@ -68,7 +68,7 @@ async function startServer(port: number, appendfsync: string, folder: string): P
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let output = '';
-  await new Promise<void>((resolve, reject) => {
+  const started = new Promise<void>((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`redis-server did not start: ${output}`)), START_MS);
     server.once('error', reject);
     server.stdout.on('data', (chunk) => {
@@ -77,6 +77,10 @@ async function startServer(port: number, appendfsync: string, folder: string): P
       clearTimeout(timer);
       resolve();
     });
+  });
+  await started.catch((error) => {
+    server.kill();
+    throw error;
   });
   return async () => {
     server.kill();

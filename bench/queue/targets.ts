@@ -43,6 +43,14 @@ export function rateRows(rounds: Rounds): Row[] {
     atLeast('ack, 64 in flight', 'ackMany', SQLITE, PLAINJOB_FULL, 40),
     atLeast(`enqueue one at a time, best engine (${on(best)})`, 'enqueueOne', best, PLAINJOB_FULL, 1),
     atLeast('enqueue one at a time, sqlite3', 'enqueueOne', SQLITE, PLAINJOB_FULL, 0.75),
+    {
+      row: 'the same, processor time of a call',
+      target: 'reported',
+      figure: [...engines, PLAINJOB_FULL]
+        .map((name) => `${on(name)} ${middle(name, 'enqueueOneCpuUs').toFixed(0)} µs`)
+        .join(', '),
+      met: null,
+    },
     ...engines.map((name) => atLeast(`consume and ack one at a time, ${on(name)}`, 'ackOne', name, PLAINJOB_FULL, 2)),
     ...engines.map((name) => ({
       row: `the same, redeliveries, ${on(name)}`,
