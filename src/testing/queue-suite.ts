@@ -14,7 +14,10 @@ import { multiProcess } from './queue-suite/multi-process.js';
 defineSuite(Queue, (declared) => ({
   ...ground,
   ...(declared.has('lease') ? lease : withoutLease),
-  ...(declared.has('replay') ? features.replay : {}),
+  ...(declared.has('replay') ? { ...features.replay, ...features.replayedAttempts } : {}),
+  ...(declared.has('replay') && declared.has('delay') ? features.replayedDelay : {}),
+  ...(declared.has('replay') && declared.has('key') ? features.replayedKey : {}),
+  ...(declared.has('replay') && declared.has('dead-letters') ? features.replayedDeadLetters : {}),
   ...(declared.has('multi-process') ? multiProcess : {}),
   ...(declared.has('delay') ? features.delay : features.withoutDelay),
   ...(declared.has('key') ? features.key : features.withoutKey),

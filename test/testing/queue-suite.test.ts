@@ -15,8 +15,11 @@ afterEach(async () => {
   storages = [];
 });
 
+/** What a queue that forgets does to its storage before it is opened again. */
+type Forget = (storage: MemoryStorage) => Promise<void>;
+
 /** A queue with some calls replaced, declaring `features`. */
-function target(features: readonly string[], fault: Fault = () => ({})) {
+function target(features: readonly string[], fault: Fault = () => ({}), forget: Forget = async () => {}) {
   const openOn = async (storage: MemoryStorage): Promise<Queue> => {
     const inner = await InMemQueue.open(storage, { maxAttempts: 3 });
     const calls = fault(inner);
@@ -34,7 +37,11 @@ function target(features: readonly string[], fault: Fault = () => ({})) {
       storages.push(await MemoryStorage.open());
       return openOn(storages.at(-1) as MemoryStorage);
     },
-    reopen: () => openOn(storages.at(-1) as MemoryStorage),
+    async reopen() {
+      const storage = storages.at(-1) as MemoryStorage;
+      await forget(storage);
+      return openOn(storage);
+    },
   };
 }
 
@@ -99,5 +106,41 @@ describe('a broken queue fails', () => {
       if (failed.length > 0) break;
     }
     expect(failed).toHaveLength(1);
+  });
+});
+
+/** Puts what `change` makes of each row of a namespace in its place; `null` deletes it. */
+function rewriting(namespace: string, change: (record: Record<string, unknown>) => object | null): Forget {
+  return async (storage) => {
+    const txn = storage.begin();
+    for await (const { key, value } of storage.scan({ prefix: { namespace, path: [] } })) {
+      const changed = change(namespace.endsWith('_meta') ? JSON.parse(Buffer.from(value).toString()) : {});
+      if (changed === null) txn.delete(key);
+      else txn.put(key, Buffer.from(JSON.stringify(changed)));
+    }
+    await txn.commit();
+  };
+}
+
+const without = (field: string) => rewriting('cloudlocal_queue_meta', (record) => ({ ...record, [field]: undefined }));
+
+const FORGETS: Record<string, readonly [Forget, string]> = {
+  attempts: [without('attempts'), 'attempts go on counting after a reopen, which may lose one'],
+  delays: [without('notBeforeMs'), 'a reopen cuts no delay short, neither an enqueue’s nor a nack’s'],
+  keys: [without('key'), 'a key stands for its item after a reopen, too'],
+  'dead letters': [
+    rewriting('cloudlocal_queue_dead', () => null),
+    'a dead letter is one after a reopen, too, and can be requeued',
+  ],
+};
+
+describe('a queue that forgets over a reopen fails', () => {
+  test.each(Object.entries(FORGETS))('one that forgets %s', async (_, [forget, name]) => {
+    const failed: string[] = [];
+    const cases = conformance(Queue, { features: IN_MEM_QUEUE_FEATURES });
+    for (const c of cases.filter((each) => each.name.includes('reopen'))) {
+      await c.run(target(IN_MEM_QUEUE_FEATURES, undefined, forget)).catch(() => failed.push(c.name));
+    }
+    expect(failed).toContain(name);
   });
 });

@@ -53,6 +53,61 @@ export const replay: Cases = {
   },
 };
 
+export const replayedAttempts: Cases = {
+  'attempts go on counting after a reopen, which may lose one': async ({ open, reopen }) => {
+    const queue = await open();
+    await send(queue, 'a');
+    for (let deliveries = 0; deliveries < 2; deliveries += 1) await queue.nack((await take(queue)).id);
+    await queue.close();
+    const { attempts } = await take(await reopen());
+    assert.ok(attempts === 2 || attempts === 3, `the third delivery has attempts ${attempts}`);
+  },
+};
+
+export const replayedDelay: Cases = {
+  'a reopen cuts no delay short, neither an enqueue’s nor a nack’s': async ({ open, reopen }) => {
+    const queue = await open();
+    await queue.enqueue(bytes('back'));
+    await queue.nack((await take(queue)).id, null, { delayMs: LONG_MS });
+    await queue.enqueue(bytes('late'), { delayMs: LONG_MS });
+    await queue.close();
+    const again = await reopen();
+    assert.equal(await again.dequeue(), null);
+    const { pending, delayed } = await again.stats();
+    assert.deepEqual([pending, delayed], [0, 2]);
+  },
+};
+
+export const replayedKey: Cases = {
+  'a key stands for its item after a reopen, too': async ({ open, reopen }) => {
+    const queue = await open();
+    const id = await queue.enqueue(bytes('a'), { key: 'k' });
+    await queue.close();
+    const again = await reopen();
+    assert.equal(await again.enqueue(bytes('a'), { key: 'k' }), id);
+    await refused(again.enqueue(bytes('b'), { key: 'k' }), 'KEY_REUSED', 'SchemaViolation');
+    assert.equal((await again.stats()).pending, 1);
+  },
+};
+
+export const replayedDeadLetters: Cases = {
+  'a dead letter is one after a reopen, too, and can be requeued': async ({ open, reopen }) => {
+    const queue = await open();
+    const id = await send(queue, 'poison');
+    const attempts = await failUntilDead(queue, id);
+    await queue.close();
+    const again = await reopen();
+    assert.equal(await again.dequeue(), null);
+    const letters = await listed(again);
+    assert.deepEqual(
+      letters.map((letter) => [letter.id, text(letter), letter.attempts]),
+      [[id, 'poison', attempts]],
+    );
+    await again.requeue(id);
+    assert.equal(text(await take(again)), 'poison');
+  },
+};
+
 export const delay: Cases = {
   'a delayed item is held back, then joins at the back': async ({ open }) => {
     const queue = await open();
