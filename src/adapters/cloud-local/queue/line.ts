@@ -218,6 +218,7 @@ export class Line {
   successor(): Line {
     const line = new Line(this.#owner);
     line.#last = this.#last;
+    line.#contiguous = this.#contiguous;
     return line;
   }
 

@@ -253,6 +253,25 @@ describe('bounds', () => {
     await queue.close();
   });
 
+  test('an enqueue that was rejected is not read back before a reopen, also after a purge that failed', async () => {
+    const hooks = hooked(await MemoryStorage.open());
+    const queue = await InMemQueue.open(hooks.storage, { memoryBytesMax: 0 });
+    await queue.enqueueMany(['a', 'b'].map(bytes));
+    hooks.hook = async (commit) => {
+      await commit();
+      throw new Error('stored, and taken for failed');
+    };
+    await expect(queue.enqueue(bytes('rejected'))).rejects.toThrow('taken for failed');
+    hooks.hook = () => Promise.reject(new Error('not stored'));
+    await expect(queue.purge('pending')).rejects.toThrow('not stored');
+    hooks.hook = (commit) => commit();
+    await queue.enqueue(bytes('c'));
+    expect((await queue.stats()).pending).toBe(3);
+    expect(await takeAll(queue)).toEqual(['a', 'b', 'c']);
+    await queue.close();
+    expect(await takeAll(await InMemQueue.open(hooks.storage))).toEqual(['a', 'b', 'rejected', 'c']);
+  });
+
   test('an item that only storage holds is pending to whoever wants to settle it', async () => {
     const queue = await InMemQueue.open(storage, { memoryBytesMax: 0 });
     const [, id] = await queue.enqueueMany(['a', 'b'].map(bytes));
