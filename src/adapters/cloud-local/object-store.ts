@@ -8,9 +8,7 @@
  * It promises what its `durability` says (by default everything, also after a power cut), that no blob is ever seen
  * half written, and that a read without a range never ends well with other bytes than the id's.
  */
-import type { Stats } from 'node:fs';
 import { resolve } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import * as check from '../../contracts/arguments.js';
 import { checked } from '../../contracts/capability.js';
 import { FatalError } from '../../contracts/errors.js';
@@ -27,7 +25,7 @@ import { Lanes, Slots } from './object-store/concurrency.js';
 import { Disk, errnoOf, type FileCalls } from './object-store/disk.js';
 import { chunksOf, copyOut, hashOf } from './object-store/files.js';
 import { collect, type GcOptions, type GcReport } from './object-store/gc.js';
-import { type Eventual, type IoMode, type Steps, settle } from './object-store/in-place.js';
+import type { Eventual, IoMode } from './object-store/in-place.js';
 import {
   DURABILITIES,
   type Durability,
@@ -38,8 +36,9 @@ import {
 } from './object-store/layout.js';
 import type { OpenFile } from './object-store/open-file.js';
 import { BLOCK_BYTES, Publisher } from './object-store/publish.js';
+import { idOfLarge, Reader } from './object-store/read.js';
 import { openRoot } from './object-store/root.js';
-import { BlobSource, blocksOf, newBytes, Upload } from './object-store/streams.js';
+import { blocksOf, Upload } from './object-store/streams.js';
 import { Usage } from './object-store/usage.js';
 import { type VerifyOptions, type VerifyReport, verifyStore } from './object-store/verify.js';
 
@@ -124,11 +123,12 @@ export class FsObjectStore implements ObjectStore {
   /** The library that computes ids here. */
   readonly hashEngine: Blake3Engine;
   readonly #settings: Settings;
-  readonly #counts = { puts: 0, gets: 0, corrupt: 0 };
+  readonly #counts = { puts: 0, gets: 0 };
   readonly #disk: Disk;
   readonly #layout: Layout;
   readonly #blake3: Blake3;
   readonly #publisher: Publisher;
+  readonly #reader: Reader;
   readonly #slots = new Slots(CALLS_AT_ONCE_MAX);
   /** Puts and deletes of the same id, one after the other: the second put then finds the first one's blob. */
   readonly #lanes = new Lanes<ContentId>();
@@ -171,11 +171,13 @@ export class FsObjectStore implements ObjectStore {
     this.#layout = layout;
     this.#blake3 = blake3;
     this.#publisher = publisher;
+    this.#reader = new Reader(disk, layout, publisher, blake3);
   }
 
   async putBytes(bytes: Uint8Array, { contentType, signal }: PutHint = {}): Promise<ContentId> {
     this.#allow(bytes.byteLength);
-    const id = bytes.byteLength <= BLOCK_BYTES ? this.#blake3.idOf(bytes) : await this.#idOf(bytes, signal);
+    const id =
+      bytes.byteLength <= BLOCK_BYTES ? this.#blake3.idOf(bytes) : await idOfLarge(this.#blake3, bytes, signal);
     const done = this.#alone(id, () => this.#publisher.put(id, bytes, contentType ?? null, signal));
     if (done instanceof Promise) await done;
     this.#counts.puts += 1;
@@ -258,10 +260,10 @@ export class FsObjectStore implements ObjectStore {
     const to = resolve(check.text('path', path, 1, 4_096));
     check.known('options', options, ['signal', 'onProgress']);
     options.signal?.throwIfAborted();
-    const blob = await settle(this.#openBlob(ContentId.parse(id)));
+    const blob = await this.#reader.open(ContentId.parse(id));
     try {
       const tools = { disk: this.#disk, blake3: this.#blake3, isDurable: this.durability !== 'none' };
-      if (!(await copyOut({ ...tools, ...options, id, blob, to }))) throw this.#corrupt(id);
+      if (!(await copyOut({ ...tools, ...options, id, blob, to }))) throw this.#reader.corrupt(id);
       this.#counts.gets += 1;
     } finally {
       await blob.close();
@@ -269,60 +271,24 @@ export class FsObjectStore implements ObjectStore {
   }
 
   async getBytes(id: ContentId, options: GetOptions = {}): Promise<Uint8Array> {
-    const reading = this.#slotted(() => this.#read(id, options));
+    const reading = this.#slotted(() => this.#reader.bytes(id, options));
     const bytes = reading instanceof Promise ? await reading : reading;
     this.#counts.gets += 1;
     return bytes;
   }
 
-  *#read(id: ContentId, { range, verify, signal }: GetOptions): Steps<Uint8Array> {
-    const file = yield* this.#openBlob(id);
-    try {
-      // Other bytes may be fewer bytes than the file has: some file systems cut reads short. Then all are read in order.
-      const small = verify ? file.readSmall() : null;
-      if (small !== null && this.#blake3.idOf(small) === id) return small;
-      const stats: Stats = yield file.stat();
-      const { start, end } = within(range, stats.size);
-      const bytes = allocate(id, end - start);
-      for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
-        signal?.throwIfAborted();
-        const block = bytes.subarray(offset, offset + BLOCK_BYTES);
-        const count: number = yield file.read(block, start + offset);
-        if (count < block.byteLength) throw this.#corrupt(id);
-      }
-      const found: ContentId = verify ? yield this.#idOf(bytes, signal) : id;
-      if (found !== id) throw this.#corrupt(id);
-      return bytes;
-    } finally {
-      yield file.close();
-    }
-  }
-
-  async getStream(id: ContentId, { range, verify, signal }: GetOptions = {}): Promise<ReadableStream<Uint8Array>> {
-    const file = await settle(this.#openBlob(id));
-    try {
-      const hasher = verify ? await this.#blake3.createHasher() : null;
-      const { start, end } = within(range, (await file.stat()).size);
-      signal?.throwIfAborted();
-      // Nothing is read before it is asked for; the source itself reads ahead.
-      const corrupt = () => this.#corrupt(id);
-      this.#counts.gets += 1;
-      return new ReadableStream(new BlobSource(file, { id, start, end, hasher, corrupt, signal }), {
-        highWaterMark: 0,
-      });
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+  async getStream(id: ContentId, options: GetOptions = {}): Promise<ReadableStream<Uint8Array>> {
+    const stream = await this.#reader.stream(id, options);
+    this.#counts.gets += 1;
+    return stream;
   }
 
   async exists(id: ContentId): Promise<boolean> {
-    const blob = settle(this.#publisher.find(id));
-    return (blob instanceof Promise ? await blob : blob)?.isFile() ?? false;
+    return (await this.#publisher.find(id))?.isFile() ?? false;
   }
 
   async stat(id: ContentId): Promise<ObjectStat | null> {
-    const blob = await settle(this.#publisher.find(id));
+    const blob = await this.#publisher.find(id);
     if (!blob?.isFile()) return null;
     const sidecar = await this.#slots.run(() => this.#disk.readText(this.#layout.sidecar(id), SIDECAR_BYTES_MAX));
     return { id, size: blob.size, ...decodeSidecar(sidecar, blob) };
@@ -371,9 +337,10 @@ export class FsObjectStore implements ObjectStore {
     const aside = await this.#disk.names(this.#layout.quarantine);
     return {
       ...{ root: this.root, durability, hash: this.hashEngine, io, maxStoreBytes },
-      usedBytes: await settle(this.#publisher.usage.used()),
+      usedBytes: await this.#publisher.usage.used(),
       quarantined: aside.filter((name) => !name.endsWith('.json')).length,
       ...this.#counts,
+      corrupt: this.#reader.corruptCount,
     };
   }
 
@@ -421,72 +388,22 @@ export class FsObjectStore implements ObjectStore {
     }
   }
 
-  /** Runs steps with a slot, and alone among those of the same id. */
-  #alone<T>(id: ContentId, steps: () => Steps<T>): Eventual<T> {
-    if (this.#lanes.isBusy(id)) return this.#lanes.run(id, async () => this.#slotted(steps));
-    const done = this.#slotted(steps);
+  /** Runs work with a slot, and alone among those of the same id. */
+  #alone<T>(id: ContentId, work: () => Eventual<T>): Eventual<T> {
+    if (this.#lanes.isBusy(id)) return this.#lanes.run(id, async () => this.#slotted(work));
+    const done = this.#slotted(work);
     return done instanceof Promise ? this.#lanes.run(id, () => done) : done;
   }
 
-  #slotted<T>(steps: () => Steps<T>): Eventual<T> {
-    if (!this.#slots.take()) return this.#slots.run(async () => settle(steps()));
+  #slotted<T>(work: () => Eventual<T>): Eventual<T> {
+    if (!this.#slots.take()) return this.#slots.run(async () => work());
     let done: Eventual<T> | undefined;
     try {
-      done = settle(steps());
+      done = work();
     } finally {
       if (!(done instanceof Promise)) this.#slots.give();
     }
     return done instanceof Promise ? done.finally(() => this.#slots.give()) : done;
-  }
-
-  *#openBlob(id: ContentId): Steps<OpenFile> {
-    for (let again = true; ; again = false) {
-      try {
-        return yield this.#disk.open(this.#layout.blob(id), 'r');
-      } catch (error) {
-        if (errnoOf(error) !== 'ENOENT') throw error;
-        if (again && (yield* this.#publisher.restore(id))) continue;
-        throw new FatalError('Internal', `object not found: ${id}`, { code: 'OBJECT_NOT_FOUND', context: { id } });
-      }
-    }
-  }
-
-  /** The error for stored bytes that are not those of the id; the next put of the right ones replaces them. */
-  #corrupt(id: ContentId): FatalError {
-    this.#counts.corrupt += 1;
-    this.#publisher.distrust(id);
-    return new FatalError('Internal', `object corrupt: ${id}`, { code: 'OBJECT_CORRUPT', context: { id } });
-  }
-
-  /** Hashes a block at a time, letting others run in between: a GiB at once would hold them up for 0.2 s. */
-  async #idOf(bytes: Uint8Array, signal: AbortSignal | undefined): Promise<ContentId> {
-    if (bytes.byteLength <= BLOCK_BYTES) return this.#blake3.idOf(bytes);
-    const hasher = await this.#blake3.createHasher();
-    for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
-      signal?.throwIfAborted();
-      hasher.update(bytes.subarray(offset, offset + BLOCK_BYTES));
-      await setImmediate();
-    }
-    return hasher.id();
-  }
-}
-
-/** The part of a blob that is asked for, cut to its size. */
-function within(range: GetOptions['range'], size: number): { start: number; end: number } {
-  const { start = 0, end = size } = range ?? {};
-  if (start > size) throw check.invalid('options.range.start', `at most ${size}, the size of the object`, start);
-  return { start, end: Math.min(end, size) };
-}
-
-function allocate(id: ContentId, size: number): Uint8Array {
-  try {
-    return newBytes(size);
-  } catch (cause) {
-    throw new FatalError(
-      'SchemaViolation',
-      `${size} bytes of object ${id} do not fit in one buffer: use getStream, or ask for a range`,
-      { code: 'PAYLOAD_TOO_LARGE', cause, context: { id, size } },
-    );
   }
 }
 

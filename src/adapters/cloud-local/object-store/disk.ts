@@ -7,7 +7,7 @@
 import fs, { type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { FatalError, isCoreError, systemError } from '../../../contracts/errors.js';
-import { type Eventual, InPlace, type IoMode, type Steps } from './in-place.js';
+import { type Eventual, InPlace, type IoMode, type Steps, settle } from './in-place.js';
 import { type Done, OpenFile } from './open-file.js';
 
 /** The calls of `node:fs` that are made: what a test replaces to make them fail, or to see their order. */
@@ -169,7 +169,11 @@ export class Disk {
    * Makes a folder and its parents, where they are not there yet. Folder by folder: Node's own recursive mkdir never
    * returns where a parent is there and yet no folder can be made in it, as in /proc.
    */
-  *makeFolder(path: string): Steps<void> {
+  makeFolder(path: string): Eventual<void> {
+    return settle(this.#makeFolder(path));
+  }
+
+  *#makeFolder(path: string): Steps<void> {
     try {
       yield this.#mkdir(path);
     } catch (error) {
@@ -179,12 +183,12 @@ export class Disk {
         if (there?.isDirectory()) return;
       }
       if (errno !== 'ENOENT' || path === dirname(path)) throw error;
-      yield* this.makeFolder(dirname(path));
+      yield* this.#makeFolder(dirname(path));
       try {
         yield this.#mkdir(path);
       } catch (cause) {
         // Made by somebody else since.
-        if (errnoOf(cause) === 'EEXIST') return yield* this.makeFolder(path);
+        if (errnoOf(cause) === 'EEXIST') return yield* this.#makeFolder(path);
         throw errnoOf(cause) === 'ENOENT' ? noFolders(path, cause) : cause;
       }
     }
@@ -222,19 +226,19 @@ export class Disk {
   }
 
   /** Adds bytes to the end of a file, in one call; false when there is no such file. */
-  *append(path: string, bytes: Uint8Array): Steps<boolean> {
+  async append(path: string, bytes: Uint8Array): Promise<boolean> {
     let file: OpenFile;
     try {
-      file = yield this.open(path, APPEND);
+      file = await this.open(path, APPEND);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return false;
       throw error;
     }
     try {
-      yield file.write(bytes);
+      await file.write(bytes);
       return true;
     } finally {
-      yield file.close();
+      await file.close();
     }
   }
 

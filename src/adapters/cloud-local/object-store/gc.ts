@@ -18,7 +18,6 @@ import * as check from '../../../contracts/arguments.js';
 import { ContentId } from '../../../contracts/ids.js';
 import { type Disk, errnoOf } from './disk.js';
 import { IdSet } from './id-set.js';
-import { settle } from './in-place.js';
 import type { Layout } from './layout.js';
 import type { Publisher } from './publish.js';
 import { sweepDrafts } from './root.js';
@@ -151,11 +150,11 @@ class Sweep {
   /** Puts back what an interrupted collection left. Blobs first: a sidecar goes with its blob. */
   async restoreLeft(): Promise<void> {
     const { disk, layout, publisher } = this.#store;
-    await settle(disk.makeFolder(layout.gc));
+    await disk.makeFolder(layout.gc);
     const names = await disk.names(layout.gc);
     for (const name of names.filter((left) => BLOB_NAME.test(left))) {
       this.#options.signal?.throwIfAborted();
-      if (await settle(publisher.restore(name as ContentId))) this.#restored += 1;
+      if (await publisher.restore(name as ContentId)) this.#restored += 1;
     }
     for (const name of names.filter((left) => SIDECAR_NAME.test(left))) {
       await this.#putBack(`${layout.gc}/${name}`, sidecarPath(layout, name));
@@ -199,10 +198,10 @@ class Sweep {
       const condemned = layout.condemned(id);
       if (!((await this.#take(layout.blob(id), condemned)) && (await disk.unlink(condemned)))) {
         // By whoever asked for it, or now. Else somebody has deleted it.
-        if ((await settle(publisher.find(id))) !== undefined) this.#counts.broughtBack += 1;
+        if ((await publisher.find(id)) !== undefined) this.#counts.broughtBack += 1;
         return;
       }
-      await settle(publisher.usage.remove(found.size));
+      await publisher.usage.remove(found.size);
       await this.#sidecar(`${id}.meta.json`);
     }
     this.#counts.removed += 1;

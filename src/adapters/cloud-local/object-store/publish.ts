@@ -20,6 +20,7 @@ import { dirname } from 'node:path';
 import type { ContentId } from '../../../contracts/ids.js';
 import { allSettled, Rounds } from './concurrency.js';
 import { type Disk, errnoOf } from './disk.js';
+import { Draft } from './draft.js';
 import { type Eventual, type Steps, settle } from './in-place.js';
 import { type Durability, decodeSidecar, encodeSidecar, type Layout, TOUCH_AGE_MS } from './layout.js';
 import type { OpenFile } from './open-file.js';
@@ -40,6 +41,14 @@ export const BLOCK_BYTES = 1_048_576;
 /** What this process knows of a folder; 0 for nothing. `SYNCED`: its name survives a power cut. */
 const MADE = 1;
 const SYNCED = 2;
+
+/** How a written draft is stored. */
+export interface PublishOptions {
+  readonly contentType?: string | null;
+  /** Of the room that the draft takes, what is kept for it already. Default 0. */
+  readonly heldBytes?: number;
+  readonly signal?: AbortSignal;
+}
 
 export class Publisher {
   readonly #disk: Disk;
@@ -86,14 +95,18 @@ export class Publisher {
   }
 
   /** A new file of no name that anybody looks for. Whoever made it commits it, or discards it when anything fails. */
-  *draft(): Steps<Draft> {
+  async draft(): Promise<Draft> {
+    return settle(this.#draft());
+  }
+
+  *#draft(): Steps<Draft> {
     const path = this.#nextDraft();
     let file: OpenFile;
     try {
       file = yield this.#disk.open(path, 'wx');
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
-      yield* this.#disk.makeFolder(this.#layout.tmp);
+      yield this.#disk.makeFolder(this.#layout.tmp);
       file = yield this.#disk.open(path, 'wx');
     }
     return new Draft(this.#disk, file);
@@ -111,18 +124,22 @@ export class Publisher {
   }
 
   /** Stores bytes at hand, unless they are there. Others wait for large ones only a block at a time. */
-  *put(id: ContentId, bytes: Uint8Array, contentType: string | null, signal?: AbortSignal): Steps<void> {
+  put(id: ContentId, bytes: Uint8Array, contentType: string | null, signal?: AbortSignal): Eventual<void> {
+    return settle(this.#put(id, bytes, contentType, signal));
+  }
+
+  *#put(id: ContentId, bytes: Uint8Array, contentType: string | null, signal?: AbortSignal): Steps<void> {
     signal?.throwIfAborted();
-    if (yield* this.adopt(id, bytes.byteLength)) return;
-    yield* this.usage.hold(bytes.byteLength);
+    if (yield* this.#adopt(id, bytes.byteLength)) return;
+    yield this.usage.hold(bytes.byteLength);
     let draft: Draft | null = null;
     try {
-      draft = yield* this.draft();
+      draft = yield* this.#draft();
       for (let offset = 0; offset < bytes.byteLength; offset += BLOCK_BYTES) {
         signal?.throwIfAborted();
         yield draft.write(offset === 0 && bytes.byteLength <= BLOCK_BYTES ? bytes : blockAt(bytes, offset));
       }
-      yield* this.commit(id, draft, contentType, signal);
+      yield* this.#commit(id, draft, contentType, signal);
     } catch (error) {
       if (draft !== null) yield draft.discard();
       throw error;
@@ -131,27 +148,20 @@ export class Publisher {
     }
   }
 
-  /**
-   * Stores a written draft, unless its bytes are there. Should it fail, discard the draft.
-   * @param heldBytes of the room that it takes, what is kept for it already
-   */
-  *publish(
-    id: ContentId,
-    draft: Draft,
-    {
-      contentType = null,
-      heldBytes = 0,
-      signal,
-    }: { contentType?: string | null; heldBytes?: number; signal?: AbortSignal },
-  ): Steps<void> {
-    if (yield* this.adopt(id, draft.size)) {
+  /** Stores a written draft, unless its bytes are there. Should it fail, discard the draft. */
+  async publish(id: ContentId, draft: Draft, how: PublishOptions): Promise<void> {
+    return settle(this.#publish(id, draft, how));
+  }
+
+  *#publish(id: ContentId, draft: Draft, { contentType = null, heldBytes = 0, signal }: PublishOptions): Steps<void> {
+    if (yield* this.#adopt(id, draft.size)) {
       yield draft.discard();
       return;
     }
     const moreBytes = draft.size - heldBytes;
-    if (moreBytes > 0) yield* this.usage.hold(moreBytes);
+    if (moreBytes > 0) yield this.usage.hold(moreBytes);
     try {
-      yield* this.commit(id, draft, contentType, signal);
+      yield* this.#commit(id, draft, contentType, signal);
     } finally {
       if (moreBytes > 0) this.usage.release(moreBytes);
     }
@@ -161,12 +171,12 @@ export class Publisher {
    * Makes a written draft the blob of `id`, as durable as the store's level says. Should it fail, discard the draft.
    * @param signal an abort before the commit point leaves nothing visible; later ones are too late
    */
-  *commit(id: ContentId, draft: Draft, contentType: string | null, signal?: AbortSignal): Steps<void> {
+  *#commit(id: ContentId, draft: Draft, contentType: string | null, signal?: AbortSignal): Steps<void> {
     const sidecar = encodeSidecar(draft.size, { contentType, createdAtMs: Date.now() });
     const written: Stats | null = this.#durability === 'none' ? null : yield draft.stat();
     yield* this.#install(id, draft, sidecar, signal);
     this.#corrupt.delete(id);
-    yield* this.usage.add(draft.size);
+    yield this.usage.add(draft.size);
     if (written === null) return;
     const blob: Stats | undefined = yield this.#disk.stat(this.#layout.blob(id));
     yield this.#syncNames(id);
@@ -181,14 +191,22 @@ export class Publisher {
   }
 
   /** What is at a blob's place, after a blob that a collection has just taken away was brought back. */
-  *find(id: ContentId): Steps<Stats | undefined> {
+  async find(id: ContentId): Promise<Stats | undefined> {
+    return settle(this.#find(id));
+  }
+
+  *#find(id: ContentId): Steps<Stats | undefined> {
     const blob: Stats | undefined = yield this.#disk.stat(this.#layout.blob(id));
-    if (blob !== undefined || !(yield* this.restore(id))) return blob;
+    if (blob !== undefined || !(yield* this.#restore(id))) return blob;
     return yield this.#disk.stat(this.#layout.blob(id));
   }
 
   /** Brings back a blob that a collection took away and has not removed yet. False when there is none. */
-  *restore(id: ContentId): Steps<boolean> {
+  async restore(id: ContentId): Promise<boolean> {
+    return settle(this.#restore(id));
+  }
+
+  *#restore(id: ContentId): Steps<boolean> {
     const condemned = this.#layout.condemned(id);
     const there: Stats | undefined = yield this.#disk.stat(condemned);
     if (there === undefined) return false;
@@ -208,14 +226,14 @@ export class Publisher {
    * size is what a power cut leaves behind at durability `none`: it counts as missing, so that the put which asked
    * replaces it, and so does a distrusted one.
    */
-  *adopt(id: ContentId, size: number): Steps<boolean> {
+  *#adopt(id: ContentId, size: number): Steps<boolean> {
     if (this.#corrupt.has(id)) return false;
-    const found = yield* this.find(id);
+    const found = yield* this.#find(id);
     if (!found?.isFile() || found.size !== size) return false;
     // Only a power cut empties a sidecar: what was synced here, or once looked at, may at most be gone.
     const isKnown = this.#syncedAtMs.get(id) === found.ctimeMs;
     if (!(yield* this.#hasSidecar(id, isKnown))) {
-      yield* this.heal(id, found, undefined);
+      yield* this.#heal(id, found, undefined);
     }
     const isYoung = Date.now() - found.mtimeMs < this.#touchAgeMs;
     if (isKnown && isYoung) return true;
@@ -257,24 +275,32 @@ export class Publisher {
         // Taken away between the two calls: it is looked for once more.
         if (errnoOf(error) !== 'ENOENT') throw error;
       }
-      blob = yield* this.find(id);
+      blob = yield* this.#find(id);
     }
     return undefined;
   }
 
   /** Writes a sidecar anew, from what is left of it and from its blob. */
-  *heal(id: ContentId, blob: Stats, text: string | undefined): Steps<void> {
+  async heal(id: ContentId, blob: Stats, text: string | undefined): Promise<void> {
+    return settle(this.#heal(id, blob, text));
+  }
+
+  *#heal(id: ContentId, blob: Stats, text: string | undefined): Steps<void> {
     yield* this.#install(id, null, encodeSidecar(blob.size, decodeSidecar(text, blob)));
     yield this.#syncNames(id);
   }
 
   /** Takes an object away, blob first. False when there was none. */
-  *remove(id: ContentId): Steps<boolean> {
+  async remove(id: ContentId): Promise<boolean> {
+    return settle(this.#remove(id));
+  }
+
+  *#remove(id: ContentId): Steps<boolean> {
     const blob = this.#layout.blob(id);
-    const found = yield* this.find(id);
+    const found = yield* this.#find(id);
     const isRemoved: boolean = found !== undefined && (yield this.#disk.unlink(blob));
     if (!isRemoved) return false;
-    yield* this.usage.remove(found?.size ?? 0);
+    yield this.usage.remove(found?.size ?? 0);
     this.#corrupt.delete(id);
     yield this.#disk.unlink(this.#layout.sidecar(id));
     if (this.#durability === 'full') yield this.#folderSyncs.run(this.#layout.shard(id));
@@ -283,7 +309,7 @@ export class Publisher {
 
   /** Puts a small file in its place under the root, whole or not at all, and durable at every level. */
   async replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-    const draft = await settle(this.draft());
+    const draft = await this.draft();
     try {
       await draft.write(bytes);
       await draft.finish(true);
@@ -297,7 +323,7 @@ export class Publisher {
 
   /** Sidecar, then blob, each from a synced draft; `blob` is null where only the sidecar was lost. */
   *#install(id: ContentId, blob: Draft | null, sidecarBytes: Uint8Array, signal?: AbortSignal): Steps<void> {
-    const sidecar = yield* this.draft();
+    const sidecar = yield* this.#draft();
     try {
       yield sidecar.write(sidecarBytes);
       yield* this.#makeShard(id);
@@ -337,7 +363,7 @@ export class Publisher {
   *#makeShard(id: ContentId): Steps<void> {
     const shard = shardOf(id);
     if (this.#shards[shard] !== 0) return;
-    yield* this.#disk.makeFolder(this.#layout.shard(id));
+    yield this.#disk.makeFolder(this.#layout.shard(id));
     this.#shards[shard] = MADE;
   }
 
@@ -368,53 +394,6 @@ export class Publisher {
   #remember(id: ContentId, { ctimeMs }: Stats): void {
     if (this.#syncedAtMs.size >= SYNCED_BLOBS_MAX) this.#syncedAtMs.clear();
     this.#syncedAtMs.set(id, ctimeMs);
-  }
-}
-
-/** A file under `tmp/`, being written. */
-export class Draft {
-  readonly #disk: Disk;
-  readonly file: OpenFile;
-  /** Bytes written. */
-  size = 0;
-
-  constructor(disk: Disk, file: OpenFile) {
-    this.#disk = disk;
-    this.file = file;
-  }
-
-  get path(): string {
-    return this.file.path;
-  }
-
-  /** Appends. One call at a time. */
-  write(bytes: Uint8Array): Eventual<void> {
-    this.size += bytes.byteLength;
-    return this.file.write(bytes);
-  }
-
-  stat(): Eventual<Stats> {
-    return this.file.stat();
-  }
-
-  /** Ends writing. After a failed sync the bytes may be lost though a second one succeeds: discard the draft. */
-  finish(sync: boolean): Eventual<void> {
-    return sync ? this.#syncAndClose() : this.file.close();
-  }
-
-  async #syncAndClose(): Promise<void> {
-    await this.file.sync();
-    await this.file.close();
-  }
-
-  /** Removes the draft, if it can be: one that stays behind is swept by a later open. Never fails. */
-  async discard(): Promise<void> {
-    try {
-      await this.file.close();
-      await this.#disk.unlink(this.path);
-    } catch {
-      // Whatever made the draft useless is being reported already.
-    }
   }
 }
 

@@ -8,7 +8,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import type { Disk } from './disk.js';
-import { settle } from './in-place.js';
 import { DURABILITIES, type Durability, decodeManifest, encodeManifest, type Layout } from './layout.js';
 import type { Publisher } from './publish.js';
 
@@ -32,7 +31,7 @@ export async function openRoot(
   publisher: Publisher,
   durability: Durability,
 ): Promise<void> {
-  await settle(disk.makeFolder(layout.tmp));
+  await disk.makeFolder(layout.tmp);
   const level = await levelOf(disk, layout);
   if (level !== null && rank(durability) < rank(level)) throw lowerError(layout, durability, level);
   if (level !== durability) {

@@ -6,9 +6,9 @@ import type { ReadableStreamDefaultController, UnderlyingSource } from 'node:str
 import type { FatalError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
 import type { Blake3Hasher } from './blake3.js';
-import { settle } from './in-place.js';
+import type { Draft } from './draft.js';
 import type { OpenFile } from './open-file.js';
-import { BLOCK_BYTES, type Draft, type Publisher } from './publish.js';
+import { BLOCK_BYTES, type Publisher } from './publish.js';
 import type { Usage } from './usage.js';
 
 /** A stream's first buffer, grown fourfold when full. With 1 MiB at once a stream of 4 KiB took 210 µs, now 65. */
@@ -59,7 +59,7 @@ export class Upload {
 
   /** Resolves once `first` is written: its buffer is the next to be filled. Discards the draft when that fails. */
   static async start(hasher: Blake3Hasher, publisher: Publisher, first: Uint8Array): Promise<Upload> {
-    const upload = new Upload(hasher, await settle(publisher.draft()), publisher.usage);
+    const upload = new Upload(hasher, await publisher.draft(), publisher.usage);
     try {
       await upload.add(first);
       await upload.#writing;
@@ -72,7 +72,7 @@ export class Upload {
 
   /** Hashes a block while the one before it is written, then begins to write it: it must stay until the next call. */
   async add(block: Uint8Array): Promise<void> {
-    await settle(this.#usage.hold(block.byteLength));
+    await this.#usage.hold(block.byteLength);
     this.#heldBytes += block.byteLength;
     this.#hasher.update(block);
     await this.#writing;

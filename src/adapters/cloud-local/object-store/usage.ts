@@ -9,7 +9,7 @@
  */
 import { isCoreError, RecoverableError } from '../../../contracts/errors.js';
 import type { Disk } from './disk.js';
-import { type Steps, settle } from './in-place.js';
+import { type Eventual, type Steps, settle } from './in-place.js';
 import type { Layout } from './layout.js';
 
 const MIB = 1_048_576;
@@ -38,13 +38,17 @@ export class Usage {
   }
 
   /** Bytes of all blobs, within the bounds above; `null` for a store that was never counted. */
-  *used(): Steps<number | null> {
-    const sum = yield* this.sum();
+  async used(): Promise<number | null> {
+    const sum = await this.sum();
     return sum === null ? null : Math.max(0, sum);
   }
 
   /** The same as it is told, which losses in a power cut may make too low, even below 0. */
-  *sum(): Steps<number | null> {
+  async sum(): Promise<number | null> {
+    return settle(this.#sum());
+  }
+
+  *#sum(): Steps<number | null> {
     const added = yield* this.#sizeOf(this.#added);
     const removed = yield* this.#sizeOf(this.#removed);
     if (added === null || removed === null) return null;
@@ -52,30 +56,42 @@ export class Usage {
   }
 
   /** Tells of a blob that is there now. Never fails: what cannot be told yet is kept for the next time. */
-  *add(bytes: number): Steps<void> {
+  add(bytes: number): Eventual<void> {
     this.#addedBytes += bytes;
-    if (this.#addedBytes >= MIB) this.#addedBytes -= yield* this.#tell(this.#added, this.#addedBytes);
+    if (this.#addedBytes >= MIB) return settle(this.#tellAdded());
+  }
+
+  *#tellAdded(): Steps<void> {
+    this.#addedBytes -= yield* this.#tell(this.#added, this.#addedBytes);
   }
 
   /** Tells of a blob that is gone. Never fails. */
-  *remove(bytes: number): Steps<void> {
+  remove(bytes: number): Eventual<void> {
     this.#removedBytes += bytes;
-    if (this.#removedBytes >= MIB) this.#removedBytes -= yield* this.#tell(this.#removed, this.#removedBytes);
+    if (this.#removedBytes >= MIB) return settle(this.#tellRemoved());
+  }
+
+  *#tellRemoved(): Steps<void> {
+    this.#removedBytes -= yield* this.#tell(this.#removed, this.#removedBytes);
   }
 
   /**
    * Keeps room for `bytes` more, until {@link release}.
    * @throws RecoverableError Throttled, code `STORE_FULL`, when they do not fit below the limit
    */
-  *hold(bytes: number): Steps<void> {
-    if (this.#maxBytes === undefined) return;
-    let used = yield* this.used();
+  hold(bytes: number): Eventual<void> {
+    if (this.#maxBytes !== undefined) return settle(this.#hold(bytes, this.#maxBytes));
+  }
+
+  *#hold(bytes: number, maxBytes: number): Steps<void> {
+    let used = yield* this.#sum();
     if (used === null) {
       this.#counting ??= this.#start();
       yield this.#counting;
-      used = (yield* this.used()) ?? 0;
+      used = (yield* this.#sum()) ?? 0;
     }
-    if (used + this.#heldBytes + bytes > this.#maxBytes) throw storeFull(this.#maxBytes, used, bytes);
+    used = Math.max(0, used);
+    if (used + this.#heldBytes + bytes > maxBytes) throw storeFull(maxBytes, used, bytes);
     this.#heldBytes += bytes;
   }
 
@@ -85,25 +101,25 @@ export class Usage {
 
   /** Begins the count of a store that is empty, or that was counted otherwise. */
   async begin(bytes: number): Promise<void> {
-    await settle(this.#disk.makeFolder(this.#added.slice(0, this.#added.lastIndexOf('/'))));
+    await this.#disk.makeFolder(this.#added.slice(0, this.#added.lastIndexOf('/')));
     for (const path of [this.#removed, this.#added]) {
       const file = await this.#disk.open(path, 'wx');
       await file.close();
     }
-    await settle(this.add(bytes));
+    await this.add(bytes);
   }
 
   /**
    * Corrects the sum by what a walk over all blobs has found, unless what changed meanwhile explains the difference.
    * @param before what {@link sum} said when the walk began
    */
-  *correct(before: number | null, found: number): Steps<void> {
-    const now = yield* this.sum();
+  async correct(before: number | null, found: number): Promise<void> {
+    const now = await this.sum();
     if (before === null || now === null) return;
     const drift = found - before;
     if (Math.abs(drift) <= Math.abs(now - before) + MIB) return;
-    if (drift > 0) yield* this.add(drift);
-    else yield* this.remove(-drift);
+    if (drift > 0) await this.add(drift);
+    else await this.remove(-drift);
   }
 
   async #start(): Promise<void> {
@@ -125,7 +141,7 @@ export class Usage {
   *#tell(path: string, bytes: number): Steps<number> {
     const whole = Math.floor(bytes / MIB);
     try {
-      yield* this.#disk.append(path, new Uint8Array(whole));
+      yield this.#disk.append(path, new Uint8Array(whole));
       return whole * MIB;
     } catch (error) {
       // A full disk, no more descriptors: it is told with the next.

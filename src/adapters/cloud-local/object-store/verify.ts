@@ -8,7 +8,6 @@ import { isCoreError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
 import type { Blake3 } from './blake3.js';
 import { type Disk, errnoOf } from './disk.js';
-import { settle } from './in-place.js';
 import { isSidecarWhole, type Layout, SIDECAR_BYTES_MAX } from './layout.js';
 import type { OpenFile } from './open-file.js';
 import { BLOCK_BYTES, type Publisher } from './publish.js';
@@ -75,7 +74,7 @@ export async function verifyStore(store: VerifyStore, given: VerifyOptions | und
   ]);
   check.signal('options.signal', options.signal)?.throwIfAborted();
   const { prefix, after, signal } = options;
-  const usedBefore = await settle(store.publisher.usage.sum());
+  const usedBefore = await store.publisher.usage.sum();
   const ids = store.list({ prefix, after, signal })[Symbol.asyncIterator]();
   const walk = new Walk(store, options);
   const lane = async () => {
@@ -85,7 +84,7 @@ export async function verifyStore(store: VerifyStore, given: VerifyOptions | und
   const lanes = await Promise.allSettled(Array.from({ length: BLOBS_AT_ONCE }, lane));
   for (const result of lanes) if (result.status === 'rejected') throw result.reason;
   const isWhole = !prefix && after === undefined;
-  if (isWhole) await settle(store.publisher.usage.correct(usedBefore, walk.sizes));
+  if (isWhole) await store.publisher.usage.correct(usedBefore, walk.sizes);
   return walk.report();
 }
 
@@ -168,7 +167,7 @@ class Walk {
     const { disk, layout, publisher } = this.#store;
     const text = await disk.readText(layout.sidecar(id), SIDECAR_BYTES_MAX);
     if (isSidecarWhole(text, blob.size)) return;
-    await settle(publisher.heal(id, blob, text));
+    await publisher.heal(id, blob, text);
     this.#counts.sidecarsHealed += 1;
   }
 
@@ -187,7 +186,7 @@ class Walk {
   /** Moves a corrupt blob away, under a name that nothing has. Null when the blob is another by now, or gone. */
   async #quarantine(id: ContentId): Promise<string | null> {
     const { disk, layout, publisher } = this.#store;
-    await settle(disk.makeFolder(layout.quarantine));
+    await disk.makeFolder(layout.quarantine);
     let path = `${layout.quarantine}/${id}`;
     for (let n = 2; await disk.exists(path); n++) path = `${layout.quarantine}/${id}.${n}`;
     const blob = await disk.stat(layout.blob(id));
@@ -208,7 +207,7 @@ class Walk {
       await file.close();
     }
     this.sizes -= blob?.size ?? 0;
-    await settle(publisher.usage.remove(blob?.size ?? 0));
+    await publisher.usage.remove(blob?.size ?? 0);
     return path;
   }
 }

@@ -7,14 +7,13 @@
 import { mkdtemp, open, rmdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Disk, errnoOf } from '../object-store/disk.js';
-import { settle } from '../object-store/in-place.js';
 
 /** With less than this free the log's index, which grows by 32 KiB, may not. */
 const FREE_BYTES_MIN = 65_536;
 
 /** Makes a folder and its parents, where they are not there yet. */
 export async function makeFolder(folder: string): Promise<void> {
-  await settle(new Disk('async').makeFolder(folder));
+  await new Disk('async').makeFolder(folder);
 }
 
 /** Makes the names of a file and of all folders above it survive a power cut, whoever made them a moment ago. */
