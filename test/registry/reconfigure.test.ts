@@ -289,6 +289,8 @@ describe('reconfigure', () => {
   test('a plugin whose instance is still being closed when a stop comes is deactivated after it', async () => {
     const slow = space.plugin({
       id: 'acme.slow',
+      // Not where plugins are found: it comes with the new configuration.
+      folder: 'later/slow',
       adapters: [{ id: 'slow', provides: 'SecretStore@1' }],
       code: `export default definePlugin({ deactivate() { log('deactivate slow'); }, adapters: { slow: () => {
         log('made slow');
