@@ -136,11 +136,13 @@ export async function healthOf(
   if (typeof health !== 'function') return undefined;
   const answer: unknown = await health.call(instance, signal);
   if (answer === undefined) return undefined;
-  const { status, reason } = (answer ?? {}) as Partial<Health>;
-  if ((status === 'ok' || status === 'degraded') && (reason === undefined || typeof reason === 'string')) {
-    return answer as Health;
-  }
+  if (isHealth(answer)) return answer;
   throw failure('RC1303', `health() of ${shown(planned)} answered neither { status: 'ok' } nor 'degraded'`);
+}
+
+export function isHealth(answer: unknown): answer is Health {
+  const { status, reason } = (answer ?? {}) as Partial<Health>;
+  return (status === 'ok' || status === 'degraded') && (reason === undefined || typeof reason === 'string');
 }
 
 /** As {@link healthOf}; one that says nothing itself is asked for a sign of life, where its contract has one. */

@@ -13,11 +13,12 @@
  */
 import { FatalError } from '../contracts/errors.js';
 import type { Health, Lifecycle, PluginContext } from '../contracts/plugin.js';
-import { type ActivationHost, activate, lifeOf, Made, shown, type Timings } from './activation.js';
+import { type ActivationHost, activate, isHealth, lifeOf, Made, shown, type Timings } from './activation.js';
 import { Backoff, type Failure, type RetryPolicy } from './backoff.js';
 import { abortable, boundDispose, closed, DISPOSE_MS, failure, messageOf, withTimeout } from './ending.js';
 import type { Emitter } from './events.js';
 import type { PlannedInstance } from './plan.js';
+import { showProblem } from './problems.js';
 import { chainOf, Waiter, type WaitGraph } from './waits.js';
 
 export type InstanceState =
@@ -221,16 +222,21 @@ export class Instance {
     }
     // It may have been lost, or stopped, meanwhile.
     if (this.#made?.instance !== instance || this.#active === null) return;
-    const isHeard = health !== undefined || ('health' in instance && this.#lacking.size === 0);
+    const { health: asks } = instance as Lifecycle;
+    const isHeard = health !== undefined || (typeof asks === 'function' && this.#lacking.size === 0);
     if (isHeard) this.#setHealth(health);
   }
 
   /** What was reported by the instance itself; by one that is no more, it is nothing. */
   #reported(report: Parameters<PluginContext['report']>[0], abort: AbortController): void {
-    if (report.status === 'lost') {
+    if (report?.status === 'lost' && typeof report.reason === 'string') {
       const error = failure('RC1308', `${shown(this.planned)} is gone: ${report.reason}`, report.error);
       if (this.#life === abort) this.#lose(error, report.reason);
       else abort.abort(error);
+    } else if (!isHealth(report)) {
+      // Not thrown: it may be called where nobody catches, and a plugin's slip is not to end the process.
+      const message = `${shown(this.planned)} reported neither { status: 'ok' }, 'degraded' nor 'lost' with a reason`;
+      this.#host.logger.error(showProblem({ code: 'RC1303', place: null, message }), { report });
     } else if (this.#life === abort) this.#setHealth(report);
   }
 

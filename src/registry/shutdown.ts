@@ -47,7 +47,9 @@ export class StopCollector {
    */
   async all(instances: Iterable<Instance>, runs: Iterable<PluginRun>, reason?: (key: string) => Error): Promise<void> {
     for (const level of dependentsFirst([...instances])) {
-      for (const instance of level) if (instance.isUp) this.#stopped.push(instance.planned.key);
+      // An activation that is ended is nothing that was active.
+      const active = level.filter(({ isUp, state }) => isUp && state !== 'activating');
+      this.#stopped.push(...active.map(({ planned }) => planned.key));
       await Promise.all(
         level.map((instance) => this.#attempt(instance.planned.key, () => this.#stop(instance, reason))),
       );

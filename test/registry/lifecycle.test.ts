@@ -343,6 +343,23 @@ describe('health', () => {
     expect(reasons()).toEqual(['slow', null]);
   });
 
+  test.each([
+    ['a status that is none', { status: 'fine' }],
+    ['a text', 'degraded'],
+    ['nothing', undefined],
+    ['a loss without a reason', { status: 'lost' }],
+  ])('a report of %s changes nothing, and is in the log', async (_, report) => {
+    const host = await hostOf({ storage: `shared.report = ctx.report;` });
+    await host.get(Storage);
+    const tell = shared().report as (report: unknown) => void;
+    tell({ status: 'degraded', reason: 'slow' });
+    tell(report);
+    expect(stateOf(host, 'Storage#default')).toMatchObject({ state: 'degraded', reason: 'slow' });
+    expect(space.logged).toContain(
+      "error RC1303 Storage#default (adapter x.storage) reported neither { status: 'ok' }, 'degraded' nor 'lost' with a reason",
+    );
+  });
+
   test('one that is lost right after it is made, again and again, is left alone for longer and longer', async () => {
     const host = await hostOf({ storage: `shared.report = ctx.report;` }, { retry: { baseMs: 60_000, maxMs: 60_000 } });
     for (let i = 0; i < 2; i++) {
@@ -595,7 +612,8 @@ describe('stopping', () => {
     });
     const asked = rejection(host.get(Queue));
     while (space.log.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
-    await host.stop();
+    // It never was active, so it is not among what was.
+    expect((await host.stop()).stopped).toEqual(['Storage#default']);
     expect((await asked).code).toBe('CLOSED');
     expect(space.log).toEqual(['made x.storage', 'made x.queue', 'disposed x.queue', 'disposed x.storage']);
   });
