@@ -5,6 +5,11 @@
  */
 import 'reflect-metadata/lite';
 import { type Bind, type BindingIdentifier, Container, ContainerModule } from 'inversify';
+import { FatalError } from '../contracts/errors.js';
+import { nameOf } from './catalog.js';
+import { messageOf } from './ending.js';
+import type { Plan } from './plan.js';
+import { type Problem, showProblem } from './problems.js';
 
 export type { Container } from 'inversify';
 
@@ -87,7 +92,7 @@ export function construct<T>(container: Container, Class: Newable<T>): Promise<T
 const CORE_ERROR = Symbol.for('@inversifyjs/core/InversifyCoreError');
 
 /** What the container found missing. */
-export interface Unresolved {
+interface Unresolved {
   /** `<Name>@<major>` of the capability that is injected and not bound; `null` for anything else. */
   readonly id: string | null;
   /** As in `@named`. */
@@ -95,7 +100,7 @@ export interface Unresolved {
 }
 
 /** Says what is missing when `error` is the container's own; `null` when it comes from elsewhere. */
-export function unresolved(error: unknown): Unresolved | null {
+function unresolved(error: unknown): Unresolved | null {
   if (!(error instanceof Error) || !(CORE_ERROR in error)) return null;
   // Only for the wording of our own message: that it is the container's error is told by its mark.
   const [, id = null] = /service identifier: Symbol\(rollout-cloud\/([^)]+)\)/.exec(error.message) ?? [];
@@ -104,6 +109,27 @@ export function unresolved(error: unknown): Unresolved | null {
 }
 
 /** Whether a capability's token was given where its key belongs, e.g. `@inject(Queue)`. */
-export function isTokenInjected(error: unknown): boolean {
+function isTokenInjected(error: unknown): boolean {
   return error instanceof Error && error.message.includes('Unexpected object service id type');
+}
+
+/** What is wrong where the container cannot construct a class, in our words; an error from elsewhere as it is. */
+export function notConstructed(Class: { readonly name: string }, error: unknown, plan: Plan): unknown {
+  const missing = unresolved(error);
+  if (missing === null && !isTokenInjected(error)) return error;
+  const problem: Pick<Problem, 'code' | 'message'> =
+    missing?.id != null
+      ? plan.explainMissing(nameOf(missing.id), missing.name, missing.id)
+      : {
+          code: 'RC1306',
+          message:
+            missing === null
+              ? 'a parameter is marked with a capability; write its key: @inject(Queue.key)'
+              : messageOf(error),
+        };
+  const text = showProblem({ ...problem, place: null });
+  return new FatalError('ConfigInvalid', `cannot construct ${Class.name}: ${text}`, {
+    code: problem.code,
+    cause: error,
+  });
 }

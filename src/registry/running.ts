@@ -5,17 +5,15 @@ import { systemClock } from '../contracts/clock.js';
 import { FatalError } from '../contracts/errors.js';
 import type { Logger } from '../contracts/plugin.js';
 import { Assembly, type AssemblyHost, type Outline } from './assembly.js';
-import { nameOf } from './catalog.js';
 import type { ConfigSources } from './config.js';
 import {
   type Container,
   type ContainerBinding,
   construct,
   HostContainer,
-  isTokenInjected,
   type Newable,
+  notConstructed,
   resolveKey,
-  unresolved,
 } from './container.js';
 import { closed, messageOf } from './ending.js';
 import { Emitter, EVENT_KINDS, type HostEvents, type HostState, type Unsubscribe } from './events.js';
@@ -25,7 +23,7 @@ import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
 import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
 import { bringUp } from './loading.js';
-import { type Problem, problemsError, showProblem } from './problems.js';
+import { problemsError } from './problems.js';
 import { changesBetween, notReplaced, type ReconfigureReport, replaced } from './reconfiguring.js';
 import {
   type BindingInfo,
@@ -147,7 +145,7 @@ export class PluginHost implements Host {
     try {
       return await this.#waits.run(waiter, () => construct(this.container, Class));
     } catch (error) {
-      throw this.#notConstructed(Class, error);
+      throw notConstructed(Class, error, this.#assembly.outline.plan);
     } finally {
       this.#waits.settle(waiter);
     }
@@ -349,26 +347,6 @@ export class PluginHost implements Host {
       stopped: letGo.report(),
       tookMs: performance.now() - startedAt,
     };
-  }
-
-  #notConstructed(Class: { readonly name: string }, error: unknown): unknown {
-    const missing = unresolved(error);
-    if (missing === null && !isTokenInjected(error)) return error;
-    const problem: Pick<Problem, 'code' | 'message'> =
-      missing?.id != null
-        ? this.#assembly.outline.plan.explainMissing(nameOf(missing.id), missing.name, missing.id)
-        : {
-            code: 'RC1306',
-            message:
-              missing === null
-                ? 'a parameter is marked with a capability; write its key: @inject(Queue.key)'
-                : messageOf(error),
-          };
-    const text = showProblem({ ...problem, place: null });
-    return new FatalError('ConfigInvalid', `cannot construct ${Class.name}: ${text}`, {
-      code: problem.code,
-      cause: error,
-    });
   }
 
   /** For whoever asks: what is made anew holds what is made anew with it, and not what goes with the old. */
