@@ -60,9 +60,11 @@ export function suggest(name: string, known: readonly string[]): string {
   // Loaded for the first slip: whoever makes none does not wait for it.
   const { distance } = createRequire(import.meta.url)('fastest-levenshtein') as typeof import('fastest-levenshtein');
   const sorted = [...known].sort();
-  const [nearest] = [...sorted].sort((a, b) => distance(name, a) - distance(name, b));
+  // Whoever writes a name in capitals, as names of the environment are, means it all the same.
+  const distanceTo = (other: string) => distance(name.toLowerCase(), other.toLowerCase());
+  const [nearest] = [...sorted].sort((a, b) => distanceTo(a) - distanceTo(b));
   // A slip in a short name, one in three letters of a long one: past that a guess misleads.
-  const slips = nearest === undefined ? name.length : distance(name, nearest);
+  const slips = nearest === undefined ? name.length : distanceTo(nearest);
   const near = slips < name.length && slips <= Math.max(1, name.length / 3);
   return `${near ? ` Did you mean "${nearest}"?` : ''} Known: ${sorted.join(', ')}.`;
 }

@@ -36,6 +36,8 @@ export class Catalog {
     this.middleware = middleware;
     this.problems = [...problems, ...twins];
     this.#absent = infos.filter(({ state }) => state !== 'ready' && state !== 'shadowed');
+    const contributed = plugins.flatMap(({ manifest }) => manifest.contributes.capabilities ?? []);
+    for (const { id } of contributed) this.#byCapability.set(nameOf(id), []);
     for (const adapter of adapters.values()) {
       const name = nameOf(adapter.manifest.provides);
       const others = this.#byCapability.get(name);
@@ -49,7 +51,7 @@ export class Catalog {
     return this.#byCapability.get(capability) ?? [];
   }
 
-  /** Names of the capabilities that any adapter serves. */
+  /** Names of the capabilities that a plugin contributes or an adapter serves. */
   get capabilities(): Iterable<string> {
     return this.#byCapability.keys();
   }

@@ -31,7 +31,7 @@ import {
 } from './document.js';
 import { interpolate, putOnTop, settings } from './layers.js';
 import { type Place, type Problem, problemsError, suggest } from './problems.js';
-import { type SchemaFault, validate } from './schema.js';
+import { describe, type SchemaFault, validate } from './schema.js';
 import { CONFIG_SCHEMA, PROFILES_SCHEMA } from './schemas.js';
 
 export type { ConfigPath } from './document.js';
@@ -105,6 +105,7 @@ export interface LoadedConfig {
   readonly env: Environment;
   /** What is wrong with its shape. The rest can be planned all the same, to tell of everything at once. */
   readonly problems: readonly Problem[];
+  readonly warnings: readonly string[];
   /** Whether the value at `path`, or a part of it, is at fault and is to be left alone. */
   isBroken(path: ConfigPath): boolean;
   /** Whether the value at `path`, or a part of it, names an environment variable that is not set: that is told. */
@@ -200,12 +201,12 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   });
   const value = toValue(root);
   // Profiles that nobody asked for are checked, too: a slip shows now, not on the day they are needed.
-  addFaults(places, root, validate(CONFIG_SCHEMA, value));
+  addFaults(places, root, validate(CONFIG_SCHEMA, value, showInConfig));
   for (const layer of ground) {
     const profiles = layer.fields?.get('profiles');
     if (profiles === undefined) continue;
     const holder: Written = { ...layer, fields: new Map([['profiles', profiles]]) };
-    addFaults(places, holder, validate(PROFILES_SCHEMA, toValue(holder)));
+    addFaults(places, holder, validate(PROFILES_SCHEMA, toValue(holder), showInConfig));
   }
   if (places.broken.isHopeless()) throw problemsError(problems);
   return {
@@ -214,6 +215,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     folder: file === null ? process.cwd() : dirname(file),
     env,
     problems,
+    warnings: file === null ? unusedVariables(env) : [],
     isBroken: (path) => places.broken.has(path),
     isUnset: (path) => unset.has(path),
     place: (path, what) => placeIn(root, path, what),
@@ -241,6 +243,11 @@ class Broken {
   isHopeless(): boolean {
     return ['', 'plugins', 'bindings'].some((path) => this.#paths.has(path));
   }
+}
+
+/** What stands in the place of a `config` may be a secret: an address with its password, say. */
+function showInConfig(found: unknown, path: readonly string[]): string {
+  return path.at(-1) === 'config' ? describe(found) : show(found);
 }
 
 /** Adds what is not told of at the same place already. */
@@ -312,9 +319,22 @@ function profileLayers(profile: string | undefined, layers: readonly Written[], 
 
 type Setting = readonly [path: readonly string[], value: Written];
 
+function settingNames(env: Environment): string[] {
+  return Object.keys(env)
+    .filter((name) => name.startsWith(ENVIRONMENT_PREFIX) && env[name] !== undefined)
+    .sort();
+}
+
+function unusedVariables(env: Environment): string[] {
+  const names = settingNames(env).join(', ');
+  if (names === '') return [];
+  return [
+    `the configuration is an object, on top of which the environment is not put: ${names} has no effect. Name a file, or hand over what it says as "set"`,
+  ];
+}
+
 function environmentSettings(env: Environment, problems: Problem[]): Setting[] {
-  const names = Object.keys(env).filter((name) => name.startsWith(ENVIRONMENT_PREFIX) && env[name] !== undefined);
-  return names.sort().flatMap((name) => {
+  return settingNames(env).flatMap((name) => {
     const path = name.slice(ENVIRONMENT_PREFIX.length).split('__');
     return setting(path, parseSetting(env[name] ?? ''), 'environment', `env ${name}`, problems);
   });

@@ -90,7 +90,10 @@ class Search {
   readonly #config: LoadedConfig;
   readonly #builtIn = builtInPlugins();
   readonly #candidates: Candidate[] = [];
+  /** Real paths of those that were read. */
   readonly #folders = new Set<string>();
+  /** Those that are listed, as they are named. */
+  readonly #located = new Set<string>();
   readonly #problems: Problem[] = [];
   readonly #warnings: string[] = [];
 
@@ -101,7 +104,7 @@ class Search {
         this.#addListed(typeof entry === 'string' ? { use: entry } : entry, index);
     }
     const sources: readonly string[] = config.isBroken(['discover']) ? [] : (config.value.discover ?? DEFAULT_SOURCES);
-    if (sources.includes('folder')) for (const folder of pluginFolders(config.folder)) this.#addFound(folder, 'folder');
+    if (sources.includes('folder')) for (const folder of this.#pluginFolders()) this.#addFound(folder, 'folder');
     if (sources.includes('dependency')) {
       for (const folder of dependencyFolders(config.folder)) this.#addFound(folder, 'dependency');
     }
@@ -139,12 +142,30 @@ class Search {
       });
       return;
     }
+    this.#located.add(where.folder);
     this.#read({ ...common, folder: where.folder });
+  }
+
+  /** Folders in `./plugins` that have a manifest. */
+  #pluginFolders(): string[] {
+    const parent = join(this.#config.folder, 'plugins');
+    try {
+      const entries = readdirSync(parent, { withFileTypes: true }).filter((e) => e.isDirectory() || e.isSymbolicLink());
+      const folders = entries.slice(0, CANDIDATES_MAX).map(({ name }) => join(parent, name));
+      return folders.filter(carriesManifest).sort();
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException;
+      // A file of that name is somebody else's.
+      if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+      const message = `plugins cannot be looked for in this folder (${code}); make it readable, or leave "folder" out of "discover"`;
+      this.#problems.push({ code: 'RC1107', place: { source: parent }, message });
+      return [];
+    }
   }
 
   #addFound(folder: string, source: PluginSource): void {
     // What is listed, is not found a second time.
-    if (this.#folders.has(realpathSync.native(folder))) return;
+    if (this.#located.has(folder) || this.#folders.has(realpathSync.native(folder))) return;
     this.#read({ use: folder, source, place: null, optional: false, enabled: true, replace: false, folder });
   }
 
@@ -293,7 +314,7 @@ class Search {
       const start = trail.indexOf(candidate);
       if (start >= 0) {
         const ids = [...trail.slice(start), candidate].map(({ reading }) => reading.manifest?.id);
-        const message = `plugins depend on one another in a circle: ${ids.join(' -> ')}`;
+        const message = `plugins depend on one another in a circle: ${ids.join(' -> ')}; take one "dependsOn" out, or leave a plugin out with "enabled": false`;
         this.#problems.push({ code: 'RC1201', place: this.#placeOf(candidate), message });
         return;
       }
@@ -354,15 +375,6 @@ export function packageFolder(name: string, from: string): string | null {
   const paths = createRequire(join(from, 'plugins.json')).resolve.paths(name) ?? [];
   const found = paths.map((path) => join(path, name)).find((path) => existsSync(join(path, 'package.json')));
   return found === undefined ? null : realpathSync.native(found);
-}
-
-/** Folders in `./plugins` that have a manifest. */
-function pluginFolders(from: string): string[] {
-  const parent = join(from, 'plugins');
-  if (!existsSync(parent)) return [];
-  const entries = readdirSync(parent, { withFileTypes: true }).filter((e) => e.isDirectory() || e.isSymbolicLink());
-  const folders = entries.slice(0, CANDIDATES_MAX).map(({ name }) => join(parent, name));
-  return folders.filter(carriesManifest).sort();
 }
 
 /** Folders of the dependencies of the nearest package.json that have a manifest. */

@@ -174,7 +174,8 @@ export function nestedTooDeep(text: string): number | null {
 /**
  * Plain data as it was handed over.
  * @param place of the value at a path
- * @throws RangeError when it is nested deeper than {@link DEPTH_MAX}, as anything that holds itself is
+ * @throws RangeError when it is nested deeper than {@link DEPTH_MAX}, as anything that holds itself is; TypeError for what
+ * is neither an array nor a plain object, as a Map
  */
 export function fromValue(value: unknown, layer: Layer, place: (path: ConfigPath) => Place): Written {
   const convert = (value: unknown, path: ConfigPath): Written => {
@@ -184,6 +185,9 @@ export function fromValue(value: unknown, layer: Layer, place: (path: ConfigPath
       return { value: null, origin, items: value.map((each, i) => convert(each, [...path, i])) };
     }
     if (typeof value !== 'object' || value === null) return { value, origin };
+    // Of a Map or a Date, and its like, nothing would be left.
+    const kind = Object.prototype.toString.call(value).slice('[object '.length, -1);
+    if (kind !== 'Object') throw new TypeError(`${path.join('.') || 'the whole value'} is a ${kind}`);
     const entries = Object.entries(value).filter(([, each]) => each !== undefined);
     return { value: null, origin, fields: new Map(entries.map(([key, each]) => [key, convert(each, [...path, key])])) };
   };

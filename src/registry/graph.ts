@@ -1,7 +1,7 @@
 /** Who needs whom among planned instances. */
 import { placeInManifest } from './manifest.js';
 import type { PlannedInstance } from './plan.js';
-import { type Problem, showPlace } from './problems.js';
+import { compare, type Problem, showPlace } from './problems.js';
 
 /** Keys of all that an instance needs, its middleware and secrets included, each once. */
 export function edgesOf({ requires, secrets, middleware }: PlannedInstance): readonly string[] {
@@ -102,11 +102,6 @@ export function graphOf(instances: ReadonlyMap<string, PlannedInstance>): HostGr
     })),
     edges,
   };
-}
-
-/** Not by the rules of a language, which differ from machine to machine. */
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /** A flowchart for Mermaid, as Markdown of many sites shows it: secrets are dashed. */

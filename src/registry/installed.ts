@@ -8,11 +8,11 @@ import type { JsonSchema } from './schemas.js';
 
 export function installedSchema(config: LoadedConfig): JsonSchema {
   const discovery = discover(config);
-  const { adapters, middleware } = new Catalog(discovery);
+  const { adapters, middleware, capabilities } = new Catalog(discovery);
   const listable = discovery.infos.filter(({ source }) => source === 'listed' || source === 'built-in');
   return configSchema({
     plugins: [...new Set(listable.map(({ use }) => use))].sort(),
-    capabilities: KNOWN_CAPABILITIES.map(({ name }) => name),
+    capabilities: [...KNOWN_CAPABILITIES.map(({ name }) => name), ...capabilities],
     adapters: [...adapters.values()].map(({ manifest }) => manifest),
     middleware: middleware.map(({ manifest }) => manifest),
   });

@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { join, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { systemError } from '../contracts/errors.js';
+import { show } from '../contracts/ids.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { PluginManifest } from '../contracts/plugin.js';
 import type { ConfigPath, Environment } from './config.js';
@@ -122,7 +123,9 @@ export function readManifest(folder: string, { env, isBuiltIn = false }: Manifes
   const [base, real] = existsSync(main) ? [realpathSync.native(folder), realpathSync.native(main)] : [folder, main];
   const outside = !isInside(main, folder) || !isInside(real, base);
   if (outside) slips.push({ place: at(['main']), message: `main "${manifest.main}" lies outside the plugin's folder` });
-  else if (!isBuiltIn && !existsSync(main)) {
+  else if (!isBuiltIn && existsSync(main) && !statSync(main).isFile()) {
+    slips.push({ place: at(['main']), message: `main "${manifest.main}" is not a file; name the module to import` });
+  } else if (!isBuiltIn && !existsSync(main)) {
     slips.push({ place: at(['main']), message: `main "${manifest.main}" is not there; build the plugin first` });
   }
   if (slips.length > 0) return { ...invalid(slips), manifest };
@@ -191,7 +194,27 @@ function meaningless(manifest: PluginManifest, at: (path: ConfigPath) => Place):
     const message = `contributes.capabilities.${i}.id: a capability of this plugin begins with "${manifest.id}/"`;
     faults.push({ place: at(['contributes', 'capabilities', i, 'id']), message });
   }
+  for (const { path, range } of rangesOf(manifest)) {
+    if (semver().validRange(range) !== null) continue;
+    const message = `${path.join('.')}: ${show(range)} is no range of versions; write one as "^1.2.0" or ">=20"`;
+    faults.push({ place: at(path), message });
+  }
   return faults;
+}
+
+function* rangesOf({ engines = {}, dependsOn = [], contributes }: PluginManifest) {
+  for (const [name, range] of Object.entries(engines)) yield { path: ['engines', name], range };
+  for (const [i, text] of dependsOn.entries()) {
+    const at = text.indexOf('@');
+    if (at >= 0) yield { path: ['dependsOn', i], range: text.slice(at + 1) };
+  }
+  for (const list of ['adapters', 'middleware'] as const) {
+    for (const [i, { packages = {} }] of (contributes[list] ?? []).entries()) {
+      for (const [name, range] of Object.entries(packages)) {
+        yield { path: ['contributes', list, i, 'packages', name], range };
+      }
+    }
+  }
 }
 
 /** Engine, range and version of what the plugin does not work with. */
@@ -223,7 +246,10 @@ function isInside(path: string, folder: string): boolean {
 }
 
 /** Semver is two dozen files, and most manifests name no ranges: it is loaded for the first that does. */
+function semver(): typeof import('semver') {
+  return createRequire(import.meta.url)('semver');
+}
+
 export function satisfies(version: string, range: string): boolean {
-  const semver = createRequire(import.meta.url)('semver') as typeof import('semver');
-  return semver.satisfies(version, range, { includePrerelease: true });
+  return semver().satisfies(version, range, { includePrerelease: true });
 }

@@ -50,7 +50,7 @@ export function tryPlan(config: LoadedConfig, discovery: Discovery): { plan: Pla
 class Planner implements Plan {
   readonly instances = new PlannedInstances();
   readonly problems: Problem[];
-  readonly warnings: string[] = [];
+  readonly warnings: string[];
   readonly config: LoadedConfig;
   readonly discovery: Discovery;
   readonly catalog: Catalog;
@@ -62,6 +62,7 @@ class Planner implements Plan {
   readonly #leftOut = new Map<string, string>();
   /** Capabilities that are served without a binding, or why not; `null` while it is being found out. */
   readonly #unbound = new Map<string, Problem | null>();
+  #known: readonly string[] | undefined;
   /** How many of them are being found out, each for the one before it. */
   #unboundDepth = 0;
 
@@ -69,6 +70,7 @@ class Planner implements Plan {
     this.config = config;
     this.discovery = discovery;
     this.catalog = new Catalog(discovery);
+    this.warnings = [...config.warnings];
     this.problems = [...config.problems, ...discovery.problems, ...this.catalog.problems];
 
     for (const [capability, entry] of Object.entries(config.value.bindings ?? {})) this.#bind(capability, entry);
@@ -119,7 +121,7 @@ class Planner implements Plan {
 
   #bind(capability: string, entry: BindingEntry | InstancesEntry): void {
     const path = ['bindings', capability];
-    const known = this.#knownCapabilities();
+    const known = this.#knownCapabilities;
     if (!known.includes(capability)) {
       const message = `bindings.${capability}: no such capability.${suggest(capability, known)}`;
       this.#problem('RC1003', this.config.place(path, 'key'), message);
@@ -327,7 +329,7 @@ class Planner implements Plan {
   }
 
   #nothingProvides(capability: string): Problem {
-    const known = this.#knownCapabilities();
+    const known = this.#knownCapabilities;
     if (!known.includes(capability)) {
       return {
         code: 'RC1121',
@@ -339,8 +341,10 @@ class Planner implements Plan {
     return { code: 'RC1121', place: null, message };
   }
 
-  #knownCapabilities(): string[] {
-    return [...new Set([...KNOWN_CAPABILITIES.map(({ name }) => name), ...this.catalog.capabilities])];
+  /** Of this package and of all plugins that are there. */
+  get #knownCapabilities(): readonly string[] {
+    this.#known ??= [...new Set([...KNOWN_CAPABILITIES.map(({ name }) => name), ...this.catalog.capabilities])];
+    return this.#known;
   }
 
   #problem(code: ProblemCode, place: Place | null, message: string): void {

@@ -113,10 +113,13 @@ export function sortProblems(problems: readonly Problem[]): Problem[] {
   return [...problems].sort(byPlace);
 }
 
+/** Not by the rules of a language, which differ from machine to machine. */
+export function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
 function byPlace({ place: a }: Problem, { place: b }: Problem): number {
   return (
-    (a?.source ?? '').localeCompare(b?.source ?? '') ||
-    (a?.line ?? 0) - (b?.line ?? 0) ||
-    (a?.column ?? 0) - (b?.column ?? 0)
+    compare(a?.source ?? '', b?.source ?? '') || (a?.line ?? 0) - (b?.line ?? 0) || (a?.column ?? 0) - (b?.column ?? 0)
   );
 }

@@ -24,10 +24,12 @@ export interface SchemaFault {
  * @param shown how a value that is at fault may stand in a message
  * @throws Error when the schema itself is not valid
  */
-export function validate(schema: JsonSchema, value: unknown, shown: (found: unknown) => string = show): SchemaFault[] {
+export function validate(schema: JsonSchema, value: unknown, shown: Shown = show): SchemaFault[] {
   const check = validatorOf(schema);
   return check(value) ? [] : (check.errors ?? []).filter(isOwnFault).map((error) => toFault(error, shown));
 }
+
+type Shown = (found: unknown, path: readonly string[]) => string;
 
 /** Validators by schema: by the object while it lives, and by its text, as each host reads manifests anew. */
 const BY_OBJECT = new WeakMap<JsonSchema, Validator>();
@@ -185,7 +187,7 @@ function isOwnFault({ keyword, propertyName }: ErrorObject): boolean {
   return keyword !== 'if' && (keyword === 'propertyNames' || propertyName === undefined);
 }
 
-function toFault(error: ErrorObject, shown: (found: unknown) => string): SchemaFault {
+function toFault(error: ErrorObject, shown: Shown): SchemaFault {
   const { instancePath, keyword, params, data, message, parentSchema } = error;
   const path = stepsOf(instancePath);
   const at = (more: readonly string[] = []) => [...path, ...more].join('.') || 'the whole value';
@@ -200,13 +202,13 @@ function toFault(error: ErrorObject, shown: (found: unknown) => string): SchemaF
     case 'required':
       return fault(`${at([params.missingProperty])} is missing`);
     case 'type':
-      return fault(`${at()} must be of type ${[params.type].flat().join(' or ')}, found ${shown(data)}`);
+      return fault(`${at()} must be of type ${[params.type].flat().join(' or ')}, found ${shown(data, path)}`);
     case 'enum':
-      return fault(`${at()} must be one of ${params.allowedValues.map(show).join(', ')}, found ${shown(data)}`);
+      return fault(`${at()} must be one of ${params.allowedValues.map(show).join(', ')}, found ${shown(data, path)}`);
     case 'const':
-      return fault(`${at()} must be ${show(params.allowedValue)}, found ${shown(data)}`);
+      return fault(`${at()} must be ${show(params.allowedValue)}, found ${shown(data, path)}`);
     default:
-      return fault(`${at()} ${message}, found ${shown(data)}`);
+      return fault(`${at()} ${message}, found ${shown(data, path)}`);
   }
 
   function fault(text: string): SchemaFault {

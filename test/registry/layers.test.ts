@@ -1,6 +1,7 @@
 /** Layers of the configuration: what wins, what is deleted, and where each value is said to come from. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type ConfigSources, type HostConfig, type LoadedConfig, loadConfig } from '../../src/registry/config.js';
+import { plan } from '../../src/registry/index.js';
 import { Workspace } from '../support/workspace.js';
 
 let space: Workspace;
@@ -95,6 +96,17 @@ describe('of two layers the higher wins', () => {
         bindings: { Queue: { adapter: 'local.in-mem', config: { name: 'object', maxAttempts: 3 } } },
       },
     );
+  });
+
+  test('and a variable that has no effect on an object is told', async () => {
+    const warningsOf = async (sources: ConfigSources) => (await plan(sources)).warnings;
+    expect(await warningsOf({ config: {}, env })).toEqual([
+      expect.stringMatching(
+        /on top of which the environment is not put: ROLLOUT_CLOUD__bindings__Queue__config__name has/,
+      ),
+    ]);
+    expect(await warningsOf({ config: {}, env: {} })).toEqual([]);
+    expect(await warningsOf({ config: space.write('plugins.json', named('file')), env })).toEqual([]);
   });
 });
 
@@ -264,6 +276,31 @@ describe('bounds', () => {
     ],
   ])('%s', (_name, text, expected) => {
     expect(problems(text)[0]).toContain(expected);
+  });
+
+  test('what stands in the place of a config is not repeated: it may be a secret', () => {
+    const config = 'postgres://app:hunter2@db';
+    const told = [
+      ...problems({ bindings: { Queue: { adapter: 'local.in-mem', config } } }),
+      ...problems({ bindings: { Queue: { adapter: [{ use: 'local.in-mem', config }] } } }),
+      ...problems({ bindings: {}, profiles: { p: { bindings: { Queue: { config } } } } }),
+    ];
+    expect(told).toHaveLength(3);
+    for (const line of told) expect(line).toMatch(/config must be of type object.*, found a text of 25 characters$/);
+  });
+
+  test('what is not plain data is refused, not taken for an empty object', () => {
+    const bindings = new Map([['Queue', { adapter: 'local.in-mem' }]]) as unknown as HostConfig['bindings'];
+    expect(() => loadConfig({ config: { bindings } as HostConfig })).toThrow(
+      'RC1004 config the configuration has to be plain data: bindings is a Map',
+    );
+    expect(problems({}, { set: { 'bindings.Queue': new Date(0) } })).toEqual([
+      'RC1004 set bindings.Queue the value has to be plain data: the whole value is a Date',
+    ]);
+  });
+
+  test('a name in capitals, as variables have, is known again', () => {
+    expect(problems({}, { env: { ROLLOUT_CLOUD__BINDINGS__QUEUE: '{}' } })[0]).toContain('Did you mean "bindings"?');
   });
 
   test('an object that holds itself, and one too deep', () => {

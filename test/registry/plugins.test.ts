@@ -159,6 +159,16 @@ describe('manifests', () => {
       { engines: { 'rollout-cloud': '^99.0.0' } },
       new RegExp(`RC1111 .* needs rollout-cloud \\^99.0.0, this is ${VERSION}`),
     ],
+    [
+      'ranges that are none',
+      {
+        engines: { node: 'twenty' },
+        dependsOn: ['acme.base@^one'],
+        contributes: { adapters: [{ ...VAULT.adapters[0], packages: { '@acme/sdk': 'lates' } }] },
+      },
+      /RC1107 .*adapters.0.packages.@acme\/sdk: "lates" is no range of versions; write one as .*\n.*engines.node: "twenty" is no .*\n.*dependsOn.0: "\^one" is no range/,
+    ],
+    ['a main that is a folder', { main: './lib' }, /RC1107 .*main ".\/lib" is not a file; name the module/],
     ['another Node', { engines: { node: '<18' } }, /RC1111 .* needs node <18, this is /],
     [
       'a config that is no schema',
@@ -168,6 +178,7 @@ describe('manifests', () => {
   ])('%s is refused', async (_, manifest, expected) => {
     const use = space.plugin({ ...VAULT, manifest: typeof manifest === 'string' ? {} : manifest });
     if (typeof manifest === 'string') space.write('plugins/acme.vault/plugin.json', manifest);
+    mkdirSync(space.path('plugins/acme.vault/lib'));
     expect(await problem({ plugins: [use], bindings: BOUND })).toMatch(expected);
   });
 
@@ -175,6 +186,14 @@ describe('manifests', () => {
     const use = space.plugin({ ...VAULT, manifest: { main: './link.mjs' } });
     symlinkSync(space.write('outside.mjs', ''), space.path('plugins/acme.vault/link.mjs'));
     expect(await problem({ plugins: [use] })).toContain('main "./link.mjs" lies outside');
+  });
+
+  test('a capability that it contributes can be bound, though no adapter is there', async () => {
+    const use = space.plugin({ ...VAULT, manifest: { contributes: { capabilities: [{ id: 'acme.vault/Notes@1' }] } } });
+    const bindings = { 'acme.vault/Notes': { adapter: 'acme.notes' } };
+    expect(await problem({ plugins: [use], bindings })).toContain(
+      'no adapter "acme.notes" for acme.vault/Notes. No plugin that is listed serves acme.vault/Notes',
+    );
   });
 
   test('an adapter id that two plugins have', async () => {
@@ -333,6 +352,11 @@ describe('plugins that are not listed', () => {
       'acme.vault plugins/acme.vault folder ready',
       'dep.vault node_modules/dep dependency ready',
     ]);
+  });
+
+  test('a file named plugins is no place for them, and no fault', () => {
+    space.write('plugins', 'x');
+    expect(infos({ plugins: [] }).filter((line) => !line.includes(' built-in '))).toEqual([]);
   });
 
   test('serve as those that are listed do', async () => {
