@@ -4,10 +4,13 @@ import { Catalog } from './catalog.js';
 import type { LoadedConfig } from './config.js';
 import { discover } from './discovery.js';
 import { configSchema } from './editor-schema.js';
+import type { Problem } from './problems.js';
 import type { JsonSchema } from './schemas.js';
 
-export function installedSchema(config: LoadedConfig): JsonSchema {
+/** @param tell is called for each plugin that is listed or found and is not in the schema, with the reason */
+export function installedSchema(config: LoadedConfig, tell: (problem: Problem) => void = () => {}): JsonSchema {
   const discovery = discover(config);
+  for (const problem of discovery.problems) tell(problem);
   const { adapters, middleware, capabilities } = new Catalog(discovery);
   const listable = discovery.infos.filter(({ source }) => source === 'listed' || source === 'built-in');
   return configSchema({

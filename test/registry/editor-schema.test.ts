@@ -1,5 +1,5 @@
 /** What an editor makes of plugins.json: VS Code's own JSON service, driven with the schema that `plugins schema` writes. */
-import { readFileSync } from 'node:fs';
+import { chmodSync, lstatSync, readFileSync, renameSync, statSync, symlinkSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { getLanguageService, TextDocument } from 'vscode-json-languageservice';
 import { loadConfig } from '../../src/registry/config.js';
@@ -187,6 +187,26 @@ describe('plugins schema', () => {
     expect(code).toBe(0);
     expect(JSON.parse(stdout).properties.bindings.properties).toHaveProperty('ObjectStore');
     expect(readFileSync(place.path('plugins.json'), 'utf8')).toBe(text);
+  });
+
+  test('a file that is a link stays one, and what nobody else may read stays so', async () => {
+    const place = new Place('{ "bindings": {} }');
+    renameSync(place.path('plugins.json'), place.path('real.json'));
+    chmodSync(place.path('real.json'), 0o600);
+    symlinkSync('real.json', place.path('plugins.json'));
+    expect(await place.run(['plugins', 'schema'])).toMatchObject({ code: 0 });
+    expect(lstatSync(place.path('plugins.json')).isSymbolicLink()).toBe(true);
+    expect(readFileSync(place.path('real.json'), 'utf8')).toContain('"$schema"');
+    expect(statSync(place.path('real.json')).mode & 0o777).toBe(0o600);
+  });
+
+  test('a plugin that is not there is told: what needs it would be marked in the editor', async () => {
+    const place = new Place('{ "plugins": ["rollout.cloud-local", "@acme/none"] }');
+    const { code, stderr } = await place.run(['plugins', 'schema', '--stdout']);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(
+      /^rollout-cloud: warning: not in the schema: RC1106 \S+plugins.json:1:38 plugin "@acme\/none" is not/,
+    );
   });
 
   test('the one that the package ships is that of the built-in plugins', async () => {

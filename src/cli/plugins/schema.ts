@@ -1,14 +1,16 @@
 /** `plugins schema`: what an editor completes plugins.json with. */
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { systemError } from '../../contracts/errors.js';
 import { loadConfig } from '../../registry/config.js';
 import { withSchema } from '../../registry/document.js';
 import { installedSchema } from '../../registry/installed.js';
+import { showProblem } from '../../registry/problems.js';
 import { examples } from '../arguments.js';
 import type { Cli } from '../io.js';
-import { writeJson, writeLine } from '../output.js';
+import { tell, writeJson, writeLine } from '../output.js';
 
 const NAME = 'plugins.schema.json';
 
@@ -30,7 +32,7 @@ async function schema(cli: Cli, { stdout = false }: { stdout?: boolean }): Promi
   const { config: file, profile, set, env } = cli;
   // What is wrong in the bindings may be why the schema is wanted: the plugins alone have to be there.
   const config = loadConfig({ config: file, set, env, ...(profile !== undefined && { profile }) });
-  const made = installedSchema(config);
+  const made = installedSchema(config, (problem) => tell(cli, `warning: not in the schema: ${showProblem(problem)}`));
   if (stdout) {
     writeJson(cli, made);
     return;
@@ -47,12 +49,15 @@ async function schema(cli: Cli, { stdout = false }: { stdout?: boolean }): Promi
   }
 }
 
-/** The new file in the place of the old one, whole or not at all. */
+/** The new file in the place of the old one, whole or not at all; where that is a link, of the file that it leads to. */
 async function replace(file: string, text: string): Promise<void> {
-  const draft = join(dirname(file), `.${basename(file)}.${process.pid}`);
+  const target = existsSync(file) ? await realpath(file) : file;
+  const draft = join(dirname(target), `.${basename(target)}.${process.pid}`);
   try {
     await writeFile(draft, text);
-    await rename(draft, file);
+    // Who may not read the old one, may not read the new one, either.
+    if (existsSync(target)) await chmod(draft, (await stat(target)).mode & 0o777);
+    await rename(draft, target);
   } catch (error) {
     await rm(draft, { force: true });
     throw systemError(error, `write ${file}`);
