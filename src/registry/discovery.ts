@@ -89,6 +89,7 @@ export function discover(config: LoadedConfig): Discovery {
 class Search {
   readonly #config: LoadedConfig;
   readonly #builtIn = builtInPlugins();
+  readonly #builtInFolders = new Set([...this.#builtIn.values()].map(({ folder }) => folder));
   readonly #candidates: Candidate[] = [];
   /** Real paths of those that were read. */
   readonly #folders = new Set<string>();
@@ -179,7 +180,7 @@ class Search {
   }
 
   #read(found: Omit<Candidate, 'reading' | 'state' | 'reason'> & { folder: string }): void {
-    const isBuiltIn = [...this.#builtIn.values()].some(({ folder }) => folder === found.folder);
+    const isBuiltIn = this.#builtInFolders.has(found.folder);
     const reading = readManifest(found.folder, { env: this.#config.env, isBuiltIn });
     this.#folders.add(reading.plugin?.folder ?? realpathSync.native(found.folder));
     const state = found.enabled ? reading.state : 'disabled';
@@ -403,8 +404,15 @@ function jsonOf(file: string): Record<string, unknown> {
   }
 }
 
-/** The plugins that come with this package, by id. */
+let builtIn: ReadonlyMap<string, Plugin> | undefined;
+
+/** The plugins that come with this package, by id: read once, as its code is. */
 function builtInPlugins(): ReadonlyMap<string, Plugin> {
+  builtIn ??= readBuiltIn();
+  return builtIn;
+}
+
+function readBuiltIn(): ReadonlyMap<string, Plugin> {
   const plugins = new Map<string, Plugin>();
   for (const name of readdirSync(ADAPTERS_FOLDER)) {
     const folder = join(realpathSync.native(ADAPTERS_FOLDER), name);

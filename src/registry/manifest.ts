@@ -120,12 +120,13 @@ export function readManifest(folder: string, { env, isBuiltIn = false }: Manifes
   const manifest = parsed as PluginManifest;
   const slips = meaningless(manifest, at);
   const main = resolve(folder, manifest.main);
-  const [base, real] = existsSync(main) ? [realpathSync.native(folder), realpathSync.native(main)] : [folder, main];
+  const isThere = existsSync(main);
+  const [base, real] = isThere ? [realpathSync.native(folder), realpathSync.native(main)] : [folder, main];
   const outside = !isInside(main, folder) || !isInside(real, base);
   if (outside) slips.push({ place: at(['main']), message: `main "${manifest.main}" lies outside the plugin's folder` });
-  else if (!isBuiltIn && existsSync(main) && !statSync(main).isFile()) {
+  else if (!isBuiltIn && isThere && !statSync(main).isFile()) {
     slips.push({ place: at(['main']), message: `main "${manifest.main}" is not a file; name the module to import` });
-  } else if (!isBuiltIn && !existsSync(main)) {
+  } else if (!isBuiltIn && !isThere) {
     slips.push({ place: at(['main']), message: `main "${manifest.main}" is not there; build the plugin first` });
   }
   if (slips.length > 0) return { ...invalid(slips), manifest };
