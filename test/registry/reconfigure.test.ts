@@ -195,6 +195,26 @@ describe('reconfigure', () => {
     await expect(host.reconfigure()).rejects.toMatchObject({ code: 'CLOSED' });
   });
 
+  test('a start under way goes on with what takes the place of what it has asked for', async () => {
+    const bound = { onFailure: 'abort' };
+    const config = (v: number) => ({
+      plugins: [use],
+      bindings: {
+        SecretStore: { ...bound, adapter: 'p.secrets', config: { v } },
+        ...(v === 99 && { ObjectStore: { adapter: 'p.objects' } }),
+      },
+    });
+    const host = await space.host(config(99));
+    const starting = host.start({ activate: [SecretStore, ObjectStore] });
+    space.write('plugins.json', config(2));
+    await host.reconfigure();
+    const { started, failed } = await starting;
+    expect(failed).toEqual([]);
+    expect(started.map(({ instance, state }) => `${instance} ${state}`)).toContain('SecretStore#default active');
+    expect(host.report().state).toBe('running');
+    expect(await version(host, SecretStore)).toBe(2);
+  });
+
   test('a source that is not given stays as it was last', async () => {
     const host = await space.host(file({ SecretStore: 1 }));
     await host.reconfigure({ set: { 'bindings.SecretStore.config.v': 5 } });
