@@ -18,7 +18,9 @@ describe('a process that does not keep to the ways of its host', () => {
     const plugin = await secrets({ odd: `process.send(${message}); return new SecretValue('sent');` });
     const store = await openSecrets(plugin);
     await store.get('odd').catch(() => {});
-    expect((await store.get('x')).reveal()).toBe('x');
+    // Where it is killed for what it sent, this call may be under way.
+    const answer = await store.get('x').catch(() => store.get('x'));
+    expect(answer.reveal()).toBe('x');
   });
 });
 

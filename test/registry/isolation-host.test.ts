@@ -258,11 +258,11 @@ describe('middleware of a plugin in a process of its own', () => {
     expect(await store.stat(id)).toMatchObject({ size: 5 });
     expect(await collect(store.list())).toEqual([id]);
     await expect(store.getBytes('0'.repeat(64) as typeof id)).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' });
+    expect((await host.stop()).errors).toEqual([]);
     expect(lines()).toEqual([
       'wraps ObjectStore@1 local.fs default traced',
       ...['putStream', 'getStream', 'stat', 'list', 'getBytes'].map((method) => `traced ${method}`),
     ]);
-    expect((await host.stop()).errors).toEqual([]);
   });
 
   test('of a storage: a transaction that is begun here is committed through it', async () => {
@@ -277,8 +277,8 @@ describe('middleware of a plugin in a process of its own', () => {
     txn.put({ namespace: 'n', path: ['k'] }, Buffer.from('v'));
     expect(await txn.commit()).toBe(true);
     expect(await storage.get({ namespace: 'n', path: ['k'] })).toEqual(Buffer.from('v'));
-    expect(lines()).toContain('traced commit');
     expect((await host.stop()).errors).toEqual([]);
+    expect(lines()).toContain('traced commit');
   });
 
   test('a crash of it is one of its instance, which the next call puts it round again; so does a reload', async () => {
@@ -359,7 +359,7 @@ describe('middleware of a plugin in a process of its own', () => {
     const notes = await host.get(capability<Notes>('acme.notes/Notes', { major: 1 }));
     expect(await notes.add('x')).toBe('added x');
     expect(await collect(notes.all())).toEqual(['a', 'b']);
-    expect(lines().slice(1)).toEqual(['traced add', 'traced all']);
     expect((await host.stop()).errors).toEqual([]);
+    expect(lines().slice(1)).toEqual(['traced add', 'traced all']);
   });
 });
