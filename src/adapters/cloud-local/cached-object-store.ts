@@ -123,9 +123,15 @@ export class CachedObjectStore implements ObjectStore {
 
   async putStream(source: AsyncIterable<Uint8Array>, hint?: PutHint): Promise<ContentId> {
     const { feed, filled } = this.#fill();
-    const id = await this.#behind.putStream(shared(source, feed), hint);
-    await filled;
-    return id;
+    try {
+      const id = await this.#behind.putStream(shared(source, feed), hint);
+      await filled;
+      return id;
+    } catch (error) {
+      // The store behind may refuse before it reads anything, and then nothing else tells the feed.
+      feed.fail(error);
+      throw error;
+    }
   }
 
   async getBytes(id: ContentId, options: GetOptions = {}): Promise<Uint8Array> {
@@ -138,11 +144,14 @@ export class CachedObjectStore implements ObjectStore {
 
   async getStream(id: ContentId, options: GetOptions = {}): Promise<ReadableStream<Uint8Array>> {
     const here = await this.#read(id, (cache) => cache.getStream(id, options));
-    if (here !== undefined) return toStream(this.#watched(id, here));
+    if (here !== undefined) return toStream(this.#watched(id, here), () => here.cancel());
     const stream = await this.#behind.getStream(id, options);
     if (options.range !== undefined || options.verify === false) return stream;
     const { feed } = this.#fill();
-    return toStream(shared(stream, feed));
+    return toStream(shared(stream, feed), () => {
+      feed.fail(new Error('the stream was not read'));
+      return stream.cancel();
+    });
   }
 
   exists(id: ContentId): Promise<boolean> {
@@ -333,17 +342,25 @@ export class CachedObjectStore implements ObjectStore {
   }
 }
 
-/** Nothing is read before it is asked for. */
-function toStream(chunks: AsyncGenerator<Uint8Array, void, void>): ReadableStream<Uint8Array> {
+/**
+ * Nothing is read before it is asked for.
+ * @param leave what is to be ended when the stream is cancelled before that: `chunks` has not begun, and cannot end it
+ */
+function toStream(
+  chunks: AsyncGenerator<Uint8Array, void, void>,
+  leave: () => Promise<void>,
+): ReadableStream<Uint8Array> {
+  let hasBegun = false;
   return new ReadableStream(
     {
       async pull(controller) {
+        hasBegun = true;
         const { done, value } = await chunks.next();
         if (done) controller.close();
         else controller.enqueue(value);
       },
       async cancel() {
-        await chunks.return();
+        await (hasBegun ? chunks.return() : leave());
       },
     },
     { highWaterMark: 0 },

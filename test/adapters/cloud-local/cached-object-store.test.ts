@@ -252,6 +252,46 @@ describe('the bound', () => {
   );
 });
 
+describe('Nothing is left under way', () => {
+  test('by a stream that is cancelled before it is read: the one behind is cancelled too', async () => {
+    const inner = memoryObjectStore();
+    const id = await inner.putBytes(Buffer.from('abc'));
+    let isCancelled = false;
+    const stream = () =>
+      new ReadableStream<Uint8Array>(
+        {
+          cancel() {
+            isCancelled = true;
+          },
+        },
+        { highWaterMark: 0 },
+      );
+    const behind = new Proxy(inner, {
+      get: (target, name) => (name === 'getStream' ? async () => stream() : Reflect.get(target, name)),
+    });
+    const { cache } = await opened({}, behind);
+    await (await cache.getStream(id)).cancel();
+    await cache.settled();
+    expect(isCancelled).toBe(true);
+  });
+
+  test('by a stream from the folder that is cancelled before it is read: its file is closed', async () => {
+    const { cache } = await opened();
+    const id = await cache.putBytes(Buffer.alloc(100_000, 1));
+    const openFiles = () => (process.platform === 'linux' ? fs.readdirSync('/proc/self/fd').length : 0);
+    const before = openFiles();
+    for (let n = 0; n < 20; n++) await (await cache.getStream(id)).cancel();
+    expect(openFiles()).toBeLessThan(before + 10);
+  });
+
+  test('by a put that the store behind refuses before it reads the source', async () => {
+    const { cache } = await opened({}, await FsObjectStore.open(newRoot(), { maxBlobBytes: 10 }));
+    const put = cache.putStream(pieces('a'.repeat(100)), { expectedSize: 100 });
+    await expect(put).rejects.toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+    await cache.settled();
+  });
+});
+
 test('a folder that fails is told once, and fails nothing', async () => {
   const { cache, root, warnings, behind } = await opened();
   const id = await behind.putBytes(Buffer.from('hello'));
