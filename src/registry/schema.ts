@@ -178,8 +178,9 @@ function ofKey(schemas: readonly JsonSchema[], key: string): JsonSchema[] {
 }
 
 /** What a setting is, without what it says: it may be a secret that was pasted into the wrong place. */
-export function describe(found: unknown): string {
-  return typeof found === 'string' ? `a text of ${found.length} characters` : show(found);
+export function describe(found: unknown, isSensitive = false): string {
+  if (typeof found === 'string') return `a text of ${found.length} characters`;
+  return isSensitive && typeof found === 'number' ? 'a number' : show(found);
 }
 
 /** `if` and what stands under `propertyNames` say again what another fault says. */
@@ -190,6 +191,7 @@ function isOwnFault({ keyword, propertyName }: ErrorObject): boolean {
 function toFault(error: ErrorObject, shown: Shown): SchemaFault {
   const { instancePath, keyword, params, data, message, parentSchema } = error;
   const path = stepsOf(instancePath);
+  const found = Object(parentSchema).sensitive === true ? describe(data, true) : shown(data, path);
   const at = (more: readonly string[] = []) => [...path, ...more].join('.') || 'the whole value';
   switch (keyword) {
     case 'additionalProperties': {
@@ -202,13 +204,13 @@ function toFault(error: ErrorObject, shown: Shown): SchemaFault {
     case 'required':
       return fault(`${at([params.missingProperty])} is missing`);
     case 'type':
-      return fault(`${at()} must be of type ${[params.type].flat().join(' or ')}, found ${shown(data, path)}`);
+      return fault(`${at()} must be of type ${[params.type].flat().join(' or ')}, found ${found}`);
     case 'enum':
-      return fault(`${at()} must be one of ${params.allowedValues.map(show).join(', ')}, found ${shown(data, path)}`);
+      return fault(`${at()} must be one of ${params.allowedValues.map(show).join(', ')}, found ${found}`);
     case 'const':
-      return fault(`${at()} must be ${show(params.allowedValue)}, found ${shown(data, path)}`);
+      return fault(`${at()} must be ${show(params.allowedValue)}, found ${found}`);
     default:
-      return fault(`${at()} ${message}, found ${shown(data, path)}`);
+      return fault(`${at()} ${message}, found ${found}`);
   }
 
   function fault(text: string): SchemaFault {

@@ -79,7 +79,7 @@ export async function reveal(
       put(revealed, path, text);
     }),
   );
-  const faults = validate(adapterSchema(schema), revealed, describe);
+  const faults = validate(adapterSchema(schema), revealed, (found) => describe(found));
   if (faults.length === 0) return revealed;
   throw problemsError(
     faults.map(({ message }) => ({

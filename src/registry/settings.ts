@@ -70,7 +70,7 @@ export function checkSettings(
       const path = at(steps);
       return path !== undefined && config.isUnset(path);
     };
-    const faults = validate(schema, value, describe).filter(
+    const faults = validate(schema, value, (found) => describe(found)).filter(
       ({ path, unknownKey }) => !isSecret(path) && (unknownKey !== null || path.length === 0 || !isUnset(path)),
     );
     problems.push(

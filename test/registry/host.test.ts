@@ -245,6 +245,8 @@ describe('configuration of an adapter', () => {
     const slip = vaultHost('', { config }, bind({ token: 's3cr3t', list: 'hf_s3cr3t' }));
     await expect(slip).rejects.toThrow('config.list must be of type array, found a text of 9 characters');
     await expect(slip).rejects.not.toThrow('s3cr3t');
+    const pin = vaultHost('', { config }, bind({ token: 493817 }));
+    await expect(pin).rejects.toThrow('config.token must be of type string, found a number (adapter');
     const host = await vaultHost('return naming(ctx);', { config }, bind({ token: 'tok_1' }));
     expect(host.bindings()[0]?.config).toEqual({ token: '[redacted]' });
     expect(((await host.get(SecretStore)) as unknown as { config: unknown }).config).toEqual({ token: 'tok_1' });
