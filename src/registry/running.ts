@@ -22,7 +22,7 @@ import { graphOf, type HostGraph } from './graph.js';
 import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
 import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
-import { bringUp, type PluginRun } from './loading.js';
+import { bringUp } from './loading.js';
 import { problemsError } from './problems.js';
 import { changesBetween, notReplaced, type ReconfigureReport, replaced } from './reconfiguring.js';
 import {
@@ -37,7 +37,7 @@ import {
 } from './reports.js';
 import { StopCollector, type StopReport } from './shutdown.js';
 import { handleSignals, type SignalOptions } from './signals.js';
-import { activateAll, type StartFailure, startFailed } from './starting.js';
+import { activateAll, activateInPlace, startFailed } from './starting.js';
 import { Waiter, WaitGraph } from './waits.js';
 
 /** The most that stopping everything may take: as long as Kubernetes waits before it kills. */
@@ -246,7 +246,8 @@ export class PluginHost implements Host {
     const onStartup = [...this.#assembly.runs.values()].filter(
       ({ plugin }) => plugin.manifest.activation === 'onStartup',
     );
-    const { asked, failures } = await this.#activateInPlace(wanted, onStartup, new Waiter('host.start()', null));
+    const inPlace = (key: string) => (this.#stopping === null ? this.#assembly.instances.get(key) : undefined);
+    const { asked, failures } = await activateInPlace(wanted, onStartup, new Waiter('host.start()', null), inPlace);
     if (this.#stopping !== null) throw closed('start');
     const fatal = failures.filter(({ policy }) => policy === 'abort');
     if (fatal.length > 0) {
@@ -262,27 +263,6 @@ export class PluginHost implements Host {
       failed: failures.map(({ instance, error }) => ({ instance, error })),
       tookMs: performance.now() - startedAt,
     };
-  }
-
-  /** What a new configuration replaces meanwhile has not failed: what takes its place is activated. */
-  async #activateInPlace(
-    wanted: readonly Instance[],
-    runs: readonly PluginRun[],
-    by: Waiter,
-  ): Promise<{ asked: readonly Instance[]; failures: StartFailure[] }> {
-    const failures = await activateAll(wanted, runs, by);
-    const inPlace = ({ planned }: Instance) => this.#assembly.instances.get(planned.key);
-    const stays = wanted.filter((instance) => inPlace(instance) === instance);
-    if (stays.length === wanted.length || this.#stopping !== null) return { asked: wanted, failures };
-    const replaced = wanted.filter((instance) => !stays.includes(instance));
-    const keys = new Set(replaced.map(({ planned }) => planned.key));
-    const next = await this.#activateInPlace(
-      replaced.flatMap((instance) => inPlace(instance) ?? []),
-      [],
-      by,
-    );
-    const mine = failures.filter(({ instance }) => !keys.has(instance));
-    return { asked: [...stays, ...next.asked], failures: [...mine, ...next.failures] };
   }
 
   #wanted(activate: NonNullable<StartOptions['activate']>): Instance[] {

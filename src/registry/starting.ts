@@ -38,6 +38,28 @@ export async function activateAll(
   });
 }
 
+/**
+ * As {@link activateAll}; but what a new configuration replaces meanwhile has not failed: what takes its place is activated.
+ * @param inPlace of a key; nothing where there is none any more
+ */
+export async function activateInPlace(
+  instances: readonly Instance[],
+  runs: readonly PluginRun[],
+  waiter: Waiter,
+  inPlace: (key: string) => Instance | undefined,
+): Promise<{ asked: readonly Instance[]; failures: StartFailure[] }> {
+  const failures = await activateAll(instances, runs, waiter);
+  const replaced = instances.filter((instance) => inPlace(instance.planned.key) !== instance);
+  if (replaced.length === 0) return { asked: instances, failures };
+  const keys = new Set(replaced.map(({ planned }) => planned.key));
+  const successors = [...keys].flatMap((key) => inPlace(key) ?? []);
+  const next = await activateInPlace(successors, [], waiter, inPlace);
+  return {
+    asked: [...instances.filter(({ planned }) => !keys.has(planned.key)), ...next.asked],
+    failures: [...failures.filter(({ instance }) => !keys.has(instance)), ...next.failures],
+  };
+}
+
 /** As long as the slowest of its adapters may take, who wait for it, too. */
 function loadInTime(run: PluginRun, by: Waiter): Promise<unknown> {
   const { id, contributes } = run.plugin.manifest;
