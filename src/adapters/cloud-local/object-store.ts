@@ -8,7 +8,7 @@
  * It promises what its `durability` says (by default everything, also after a power cut), that no blob is ever seen
  * half written, and that a read without a range never ends well with other bytes than the id's.
  */
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import * as check from '../../contracts/arguments.js';
 import { checked } from '../../contracts/capability.js';
 import { FatalError } from '../../contracts/errors.js';
@@ -254,12 +254,13 @@ export class FsObjectStore implements ObjectStore {
   /**
    * Writes an object to a file, which is made or replaced once all bytes are there and have been verified, and survives
    * what a put survives. Shares blocks where the file system can.
-   * @throws as {@link getBytes}; the file, or what was there before, is untouched then
+   * @throws FatalError SchemaViolation: there is no such folder. As {@link getBytes}; the file, or what was there before, is untouched then
    */
   async getToFile(id: ContentId, path: string, options: GetToFileOptions = {}): Promise<void> {
     const to = resolve(check.text('path', path, 1, 4_096));
     check.known('options', options, ['signal', 'onProgress']);
     options.signal?.throwIfAborted();
+    if (!(await this.#disk.stat(dirname(to)))) throw noFolder(to);
     const blob = await this.#reader.open(ContentId.parse(id));
     try {
       const tools = { disk: this.#disk, blake3: this.#blake3, isDurable: this.durability !== 'none' };
@@ -405,6 +406,11 @@ export class FsObjectStore implements ObjectStore {
     }
     return done instanceof Promise ? done.finally(() => this.#slots.give()) : done;
   }
+}
+
+function noFolder(path: string): FatalError {
+  const message = `path must be in a folder that is there: there is no ${dirname(path)} for ${path}; make it first`;
+  return new FatalError('SchemaViolation', message, { code: 'ARGUMENT_INVALID', context: { errno: 'ENOENT', path } });
 }
 
 function oneOf<T extends string>(what: string, value: T, known: readonly T[]): T {

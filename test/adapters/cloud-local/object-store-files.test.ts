@@ -128,6 +128,9 @@ test('what is no file is refused, naming it; so are unknown options', async () =
     message: expect.stringContaining('Did you mean "contentType"?'),
   });
   const id = await store.putFile(source);
-  await expect(store.getToFile(id, join(folder, 'no/where'))).rejects.toMatchObject({ context: { errno: 'ENOENT' } });
+  await expect(store.getToFile(id, join(folder, 'no/where'))).rejects.toMatchObject({
+    ...{ kind: 'SchemaViolation', context: { errno: 'ENOENT' } },
+    message: expect.stringContaining(`there is no ${join(folder, 'no')}`),
+  });
   await expect(store.getToFile('0'.repeat(64) as never, source)).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' });
 });
