@@ -95,9 +95,15 @@ function withoutNulls(written: Written): Written {
   return { ...written, fields: new Map(kept.map(([key, field]) => [key, withoutNulls(field)])) };
 }
 
-/** A layer that sets single values, each by its path. */
+/**
+ * A layer that sets single values, each by its path. In the order given, but what is beneath a `config` last: it is meant
+ * for the adapter that the same layer names, wherever it names it.
+ */
 export function settings(entries: Iterable<readonly [path: readonly string[], value: Written]>): Written[] {
-  return [...entries].map(([path, value]) =>
+  const isOfConfig = ([path]: readonly [readonly string[], Written]) =>
+    path[0] === 'bindings' && path.includes('config', 2);
+  const all = [...entries];
+  return [...all.filter((entry) => !isOfConfig(entry)), ...all.filter(isOfConfig)].map(([path, value]) =>
     path.reduceRight<Written>(
       (inner, step) => ({ value: null, origin: value.origin, fields: new Map([[step, inner]]), implied: true }),
       value,

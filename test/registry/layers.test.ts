@@ -172,6 +172,19 @@ describe('single values by their path', () => {
     });
   });
 
+  test('a setting is for the adapter that the same layer names, in whichever order', () => {
+    const below = { bindings: { Queue: { adapter: 'local.in-mem', config: { name: 'file', maxAttempts: 2 } } } };
+    const [name, adapter] = [{ 'bindings.Queue.config.name': 'set' }, { 'bindings.Queue.adapter': 'acme.sqs' }];
+    for (const set of [
+      { ...name, ...adapter },
+      { ...adapter, ...name },
+    ]) {
+      expect(JSON.parse(JSON.stringify(load(below, { set }).value))).toEqual({
+        bindings: { Queue: { adapter: 'acme.sqs', config: { name: 'set' } } },
+      });
+    }
+  });
+
   test('a dot in a name is written with a backslash', () => {
     const config = load({}, { set: { 'bindings.acme\\.notes/Notes.adapter': 'x' } });
     expect(config.value.bindings).toEqual({ 'acme.notes/Notes': { adapter: 'x' } });
