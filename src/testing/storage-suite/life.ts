@@ -53,6 +53,53 @@ export const life = (features: ReadonlySet<string>): Cases => ({
     await (await asked)?.[Symbol.asyncDispose]();
   },
 
+  'close during everything: every call settles, what was answered holds after reopening, and nothing else is refused but CLOSED':
+    async (fixture) => {
+      const storage = await fixture.open();
+      await put(storage, Object.fromEntries(Array.from({ length: 700 }, (_, i) => [`old/${i}`, 'x'])));
+      const commits: Promise<boolean | 'refused'>[] = [];
+      const others: Promise<unknown>[] = [];
+      const refused = (error: unknown): 'refused' => {
+        assert.equal((error as { code?: string }).code, 'CLOSED');
+        return 'refused';
+      };
+      let closing: Promise<void> | null = null;
+      for (let round = 0; round < 12; round++) {
+        if (round === 6) closing = storage.close();
+        for (let i = 0; i < 5; i++) {
+          try {
+            const txn = storage.begin();
+            txn.put(key('new', `${round}`, `${i}`), bytes('x'));
+            // Some are held against what is not there: those are answered false.
+            if (i === 4) txn.check(key('never'), bytes('x'));
+            commits.push(txn.commit().catch(refused));
+          } catch (error) {
+            commits.push(Promise.resolve(refused(error)));
+          }
+        }
+        others.push(
+          storage.get(key('old', `${round}`)).then((value) => assert.equal(text(value), 'x'), refused),
+          collect(storage.scan(under('old'))).then((all) => assert.equal(all.length, 700), refused),
+          collect(storage.watch({ namespace: 'suite', path: ['none'] })).catch(refused),
+          storage.lock(`${round}`, { holder: 'before' }).catch(refused),
+          storage.ping().catch(refused),
+        );
+        // Calls of another turn of the loop find another state of the one before.
+        if (round % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+      const outcomes = await Promise.all(commits);
+      await Promise.all([...others, closing]);
+      assert.deepEqual(outcomes.slice(0, 5), [true, true, true, true, false]);
+      assert.deepEqual(new Set(outcomes.slice(-5)), new Set(['refused']));
+      if (!features.has('persistent')) return;
+      const again = await fixture.reopen();
+      for (const [i, outcome] of outcomes.entries()) {
+        const found = text(await again.get(key('new', `${Math.floor(i / 5)}`, `${i % 5}`)));
+        assert.equal(found, outcome === true ? 'x' : null);
+      }
+      for (let round = 0; round < 12; round++) await again.lock(`${round}`, { holder: 'after' });
+    },
+
   'after close every call is refused with CLOSED': async ({ open }) => {
     const storage = await open();
     await put(storage, { a: '' });

@@ -68,6 +68,19 @@ export const values: Cases = {
     assert.deepEqual(await storage.getMany([]), []);
   },
 
+  'the key of one empty segment is found like any other: asked for twice, at once, and deleted': async ({ open }) => {
+    const storage = await open();
+    await put(storage, { '': 'empty', a: 'a' });
+    assert.deepEqual((await storage.getMany([key(''), key('')])).map(text), ['empty', 'empty']);
+    assert.deepEqual((await Promise.all([storage.get(key('')), storage.get(key(''))])).map(text), ['empty', 'empty']);
+    const txn = storage.begin();
+    txn.check(key(''), bytes('empty'));
+    txn.delete(key(''));
+    txn.delete(key('a'));
+    assert.equal(await txn.commit(), true);
+    assert.deepEqual(await storage.getMany([key(''), key(''), key('a')]), [null, null, null]);
+  },
+
   'values are copied on the way in and out': async ({ open }) => {
     const storage = await open();
     const mine = bytes('before');

@@ -111,6 +111,7 @@ describe('the file while it is open', () => {
       const later = await Promise.allSettled([put(storage, 'b'), put(storage, 'c')]);
       expect(later).toEqual(Array(2).fill({ status: 'rejected', reason: expect.objectContaining(replaced) }));
       await expect(storage.ping()).rejects.toMatchObject(replaced);
+      await expect(storage.lock('x', { holder: 'x' })).rejects.toMatchObject(replaced);
     },
   );
 

@@ -127,9 +127,8 @@ const DUE_MAX = 10_000;
 
 const COLUMNS = 'queue, id, state, seq, due, wall, key, bytes, payload';
 const INSERT_ONE = `INSERT INTO item (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
-/** A part of a blob that is empty itself is NULL: where every payload is empty, so is what they are packed in. */
 const INSERT_PACKED = `INSERT INTO item (${COLUMNS}) SELECT ?3, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
-  value ->> 4, value ->> 5, value ->> 7, coalesce(substr(?2, value ->> 6, value ->> 7), x'') FROM json_each(?1)`;
+  value ->> 4, value ->> 5, value ->> 7, substr(?2, value ->> 6, value ->> 7) FROM json_each(?1)`;
 /** Materialised, so that each change looks its item up: else every item of the queue would be held against each change. */
 const UPDATE = `WITH j AS MATERIALIZED (
     SELECT value ->> 0 AS id, value ->> 1 AS state, value ->> 2 AS seq, value ->> 3 AS due, value ->> 4 AS wall,
@@ -253,7 +252,8 @@ export class Table {
   }
 
   async #insertPacked(items: readonly NewItem[], bytes: number): Promise<void> {
-    const payloads = Buffer.allocUnsafe(bytes);
+    // Never empty: a part of an empty blob is NULL, and no empty payload.
+    const payloads = Buffer.allocUnsafe(Math.max(1, bytes));
     let at = 0;
     const rows = items.map(({ id, state, seq, due, wall, key, payload }) => {
       payloads.set(payload, at);

@@ -55,7 +55,7 @@ async function load(): Promise<NodeSqlite> {
   } catch (cause) {
     throw new FatalError(
       'ConfigInvalid',
-      `local.node-sqlite needs node:sqlite, which Node ${process.versions.node} does not have; run Node 22.13 or newer, or bind local.sqlite`,
+      `node:sqlite is needed, which Node ${process.versions.node} does not have; run Node 22.13 or newer, or use the sqlite3 package (adapter local.sqlite; "engine": "sqlite3" of local.sqlite-queue)`,
       { code: 'PLATFORM_UNSUPPORTED', cause, context: { node: process.versions.node } },
     );
   }

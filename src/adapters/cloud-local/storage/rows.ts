@@ -123,7 +123,8 @@ function groups<T extends EntryRow>(rows: readonly T[]): { rows: T[]; packed: Pa
 function pack(rows: readonly EntryRow[]): Packed {
   let bytes = 0;
   for (const { key, value } of rows) bytes += key.length + (value?.length ?? 0);
-  const parts = Buffer.allocUnsafe(bytes);
+  // Never empty: a part of an empty blob is NULL, and no empty key.
+  const parts = Buffer.allocUnsafe(Math.max(1, bytes));
   let json = '';
   let at = 0;
   for (const { key, value } of rows) {

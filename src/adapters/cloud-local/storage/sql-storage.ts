@@ -171,6 +171,8 @@ export abstract class SqlStorage implements Storage {
   }
 
   async lock(name: string, { holder }: { holder: string }): Promise<AsyncDisposable> {
+    // One beside a file that was put in the place of this one would be another's.
+    this.#flusher.requireUsable();
     // By the real path: a link to the database is the same database, and its locks are the same locks.
     const taking = realpath(this.path).then((path) => lockFile(this.#parts.engine, path, name, holder));
     this.#locks.add(taking);
