@@ -8,17 +8,7 @@
  */
 import { execFileSync, fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  constants,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -27,6 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import type * as cloudLocal from '../src/adapters/cloud-local/index.js';
 import type * as gpuNvml from '../src/adapters/gpu-nvml/index.js';
+import { earlier } from './results.js';
 
 const ROUNDS = Math.max(15, Number(process.argv[2] ?? 40));
 const RESULTS = 'bench/results/compute.json';
@@ -211,14 +202,4 @@ const run = {
   cores: cpus().length,
   loadOver1Min: Number(load.toFixed(1)),
 };
-writeFileSync(RESULTS, `${JSON.stringify({ ...before(), [process.version]: { ...run, rows } }, null, 2)}\n`);
-
-/** What was measured before, with this and with other versions of Node. */
-function before(): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(RESULTS, 'utf8'));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw error;
-  }
-}
+writeFileSync(RESULTS, `${JSON.stringify({ ...earlier(RESULTS), [process.version]: { ...run, rows } }, null, 2)}\n`);

@@ -7,11 +7,12 @@
  * of them resolved in both. The cases take turns, so that whatever else the machine does falls on all alike. Results go to bench/results/host.json, by version of Node.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { pathToFileURL } from 'node:url';
+import { earlier } from './results.js';
 
 const ROUNDS = Math.max(15, Number(process.argv[2] ?? 25));
 const RESULTS = 'bench/results/host.json';
@@ -72,7 +73,10 @@ try {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
   };
-  writeFileSync(RESULTS, `${JSON.stringify({ ...before(), [process.version]: { ...run, results: rows } }, null, 2)}\n`);
+  writeFileSync(
+    RESULTS,
+    `${JSON.stringify({ ...earlier(RESULTS), [process.version]: { ...run, results: rows } }, null, 2)}\n`,
+  );
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
@@ -200,13 +204,4 @@ function row(what: string, value: number, unit: string, goal = '', met: boolean 
 
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-function before(): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(RESULTS, 'utf8'));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw error;
-  }
 }

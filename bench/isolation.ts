@@ -7,11 +7,12 @@
  * go to bench/results/isolation.json, by version of Node.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { pathToFileURL } from 'node:url';
+import { earlier } from './results.js';
 
 const ROUNDS = Math.max(5, Number(process.argv[2] ?? 15));
 const CALLS_PER_ROUND = 2_000;
@@ -153,19 +154,12 @@ try {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
   };
-  writeFileSync(RESULTS, `${JSON.stringify({ ...before(), [process.version]: { ...run, results } }, null, 2)}\n`);
+  writeFileSync(
+    RESULTS,
+    `${JSON.stringify({ ...earlier(RESULTS), [process.version]: { ...run, results } }, null, 2)}\n`,
+  );
 } finally {
   bare.end();
   for (const host of hosts) await host.stop();
   rmSync(folder, { recursive: true, force: true });
-}
-
-/** What was measured before, with this and with other versions of Node. */
-function before(): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(RESULTS, 'utf8'));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw error;
-  }
 }

@@ -6,7 +6,7 @@
  * of its rounds, and a ratio is the median of the rounds' ratios. The first round warms up and is not counted. Every put
  * is of fresh bytes but where the row says "again"; nothing is removed between rounds, which slows ext4 for minutes.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,6 +17,7 @@ import { type Contender, PEERS, versionOf } from './objects/peers.js';
 import { type Row, round, rowOf } from './objects/rows.js';
 import { peakRss, streams } from './objects/streams.js';
 import { Blobs, medians, ratio, type Series, turns } from './objects/turns.js';
+import { earlier } from './results.js';
 
 const RESULTS = 'bench/results/objects.json';
 const CHART = 'docs/objects-bench.svg';
@@ -169,7 +170,7 @@ async function main(): Promise<void> {
     peers: Object.fromEntries(Object.keys(PEERS).map((peer) => [peer, versionOf(peer)])),
     rows,
   };
-  writeFileSync(RESULTS, `${JSON.stringify({ ...before(), [process.version]: run }, null, 2)}\n`);
+  writeFileSync(RESULTS, `${JSON.stringify({ ...earlier(RESULTS), [process.version]: run }, null, 2)}\n`);
   if (!quick) writeFileSync(CHART, chartOf(rows));
 }
 
@@ -210,14 +211,4 @@ function chartOf(rows: readonly Row[]): string {
         })),
       })),
   });
-}
-
-/** What was measured before, with this and with other versions of Node. */
-function before(): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(RESULTS, 'utf8'));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw error;
-  }
 }

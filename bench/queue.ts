@@ -10,7 +10,7 @@
  * `--quick` takes under two minutes: shorter loads, and not the ten million items; it writes nothing, as it would write
  * over a whole sweep. Nor does `--only a,b`, which measures those whose name has one of the texts.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -19,6 +19,7 @@ import { alone, median, NotDone, runAlone } from './queue/alone.js';
 import { type Figures, IN_FLIGHT, measure, PAYLOAD_BYTES } from './queue/cells.js';
 import { contenders, OURS } from './queue/contenders.js';
 import { atMost, type Row, rateRows } from './queue/targets.js';
+import { earlier } from './results.js';
 
 const RESULTS = 'bench/results/queue.json';
 const CHART = 'docs/queue-bench.svg';
@@ -89,7 +90,7 @@ async function sweep(): Promise<void> {
   const run = { at: new Date().toISOString(), rounds, cellMs, tookS, cores: cpus().length, loadBefore };
   const cpu = cpus()[0]?.model ?? 'unknown';
   const all = {
-    ...before(),
+    ...earlier(RESULTS),
     [process.version]: { ...run, cpu, missing, rows, medians, rounds: Object.fromEntries(figures) },
   };
   writeFileSync(RESULTS, `${JSON.stringify(all, null, 2)}\n`);
@@ -181,15 +182,5 @@ async function withFolder(work: (folder: string) => Promise<void>): Promise<void
     await work(folder);
   } finally {
     rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** What was measured before, with this and with other versions of Node. */
-function before(): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(RESULTS, 'utf8'));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw error;
   }
 }

@@ -10,6 +10,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { earlier } from './results.js';
 
 const ROUNDS = Math.max(15, Number(process.argv[2] ?? 25));
 const RESULTS = 'bench/results/startup.json';
@@ -68,7 +69,7 @@ console.log(`node ${process.version}, ${ROUNDS} rounds, medians`);
 console.table(results);
 mkdirSync('bench/results', { recursive: true });
 const run = { at: new Date().toISOString(), rounds: ROUNDS, cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length };
-const all = { ...before(), [process.version]: { ...run, results } };
+const all = { ...earlier(RESULTS), [process.version]: { ...run, results } };
 writeFileSync(RESULTS, `${JSON.stringify(all, null, 2)}\n`);
 
 function medianOf(of: Case): number {
@@ -78,14 +79,4 @@ function medianOf(of: Case): number {
 
 function round(value: number, digits: number): number {
   return Number(value.toFixed(digits));
-}
-
-/** What was measured before, with this and with other versions of Node. */
-function before(): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(RESULTS, 'utf8'));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw error;
-  }
 }

@@ -6,7 +6,7 @@
  * does falls on all alike; medians of the rounds, and ratios to plainjob at FULL, where it is installed (`npm
  * install --prefix bench`). Results go to bench/results/storage.json, by version of Node.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire, isBuiltin } from 'node:module';
 import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -14,6 +14,7 @@ import { performance } from 'node:perf_hooks';
 import { NodeSqliteStorage } from '../src/adapters/cloud-local/node-sqlite-storage.js';
 import { SqliteStorage } from '../src/adapters/cloud-local/sqlite-storage.js';
 import type { Storage, StorageDurability } from '../src/contracts/storage.js';
+import { earlier } from './results.js';
 
 const ROUNDS = Math.max(1, Number(process.argv[2] ?? 7));
 const SLICE_MS = Number(process.argv[3] ?? 500);
@@ -151,7 +152,7 @@ if (ROUNDS >= 5) {
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
   };
-  const all = { ...before(), [process.version]: { ...run, results } };
+  const all = { ...earlier(RESULTS), [process.version]: { ...run, results } };
   writeFileSync(RESULTS, `${JSON.stringify(all, null, 2)}\n`);
 }
 
@@ -163,14 +164,4 @@ function medianOf(of: Case): number {
 function stallOf(of: Case, share: number): number {
   const sorted = [...(stalls.get(of) ?? [])].sort((a, b) => a - b);
   return sorted[Math.ceil(sorted.length * share) - 1] ?? 0;
-}
-
-/** What was measured before, with this and with other versions of Node. */
-function before(): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(RESULTS, 'utf8'));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw error;
-  }
 }
