@@ -8,16 +8,16 @@
  */
 import { execFileSync, fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, mkdtempSync, openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { cpus, loadavg, tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import type * as cloudLocal from '../src/adapters/cloud-local/index.js';
 import type * as gpuNvml from '../src/adapters/gpu-nvml/index.js';
-import { earlier } from './results.js';
+import { keepResults, median } from './results.js';
 
 const ROUNDS = Math.max(15, Number(process.argv[2] ?? 40));
 const RESULTS = 'bench/results/compute.json';
@@ -186,20 +186,7 @@ async function timed(work: () => Promise<void>): Promise<number> {
   return performance.now() - startedAt;
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
-
 console.log(`node ${process.version}, ${ROUNDS} rounds, medians`);
 console.table(rows);
-mkdirSync('bench/results', { recursive: true });
 const [load = 0] = loadavg();
-const run = {
-  at: new Date().toISOString(),
-  rounds: ROUNDS,
-  cpu: cpus()[0]?.model ?? 'unknown',
-  cores: cpus().length,
-  loadOver1Min: Number(load.toFixed(1)),
-};
-writeFileSync(RESULTS, `${JSON.stringify({ ...earlier(RESULTS), [process.version]: { ...run, rows } }, null, 2)}\n`);
+keepResults(RESULTS, { rounds: ROUNDS, loadOver1Min: Number(load.toFixed(1)), rows });

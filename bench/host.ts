@@ -8,11 +8,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { pathToFileURL } from 'node:url';
-import { earlier } from './results.js';
+import { keepResults, median } from './results.js';
 
 const ROUNDS = Math.max(15, Number(process.argv[2] ?? 25));
 const RESULTS = 'bench/results/host.json';
@@ -66,17 +66,7 @@ try {
   ];
   console.log(`node ${process.version}, ${ROUNDS} rounds, medians`);
   console.table(rows);
-  mkdirSync('bench/results', { recursive: true });
-  const run = {
-    at: new Date().toISOString(),
-    rounds: ROUNDS,
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
-  };
-  writeFileSync(
-    RESULTS,
-    `${JSON.stringify({ ...earlier(RESULTS), [process.version]: { ...run, results: rows } }, null, 2)}\n`,
-  );
+  keepResults(RESULTS, { rounds: ROUNDS, results: rows });
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
@@ -200,8 +190,4 @@ function colds(): Record<'bare' | 'imported' | 'inversify' | 'host', number> {
 
 function row(what: string, value: number, unit: string, goal = '', met: boolean | null = null) {
   return { what, median: Number(value.toPrecision(3)), unit, goal, met };
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }

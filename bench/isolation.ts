@@ -8,11 +8,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { pathToFileURL } from 'node:url';
-import { earlier } from './results.js';
+import { keepResults, median } from './results.js';
 
 const ROUNDS = Math.max(5, Number(process.argv[2] ?? 15));
 const CALLS_PER_ROUND = 2_000;
@@ -139,7 +139,7 @@ try {
       if (round > 0) times[i]?.push(((performance.now() - startedAt) * 1_000) / per);
     }
   }
-  const medians = times.map((each) => [...each].sort((a, b) => a - b)[Math.floor(each.length / 2)] ?? Number.NaN);
+  const medians = times.map(median);
   const results = cases.map((each, i) => {
     const base = 'beside' in each ? medians[each.beside] : undefined;
     const ratio = base === undefined ? null : Number(((medians[i] ?? Number.NaN) / base).toFixed(2));
@@ -147,17 +147,7 @@ try {
   });
   console.log(`node ${process.version}, ${ROUNDS} rounds, medians`);
   console.table(results);
-  mkdirSync('bench/results', { recursive: true });
-  const run = {
-    at: new Date().toISOString(),
-    rounds: ROUNDS,
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
-  };
-  writeFileSync(
-    RESULTS,
-    `${JSON.stringify({ ...earlier(RESULTS), [process.version]: { ...run, results } }, null, 2)}\n`,
-  );
+  keepResults(RESULTS, { rounds: ROUNDS, results });
 } finally {
   bare.end();
   for (const host of hosts) await host.stop();

@@ -6,7 +6,7 @@
  * of its rounds, and a ratio is the median of the rounds' ratios. The first round warms up and is not counted. Every put
  * is of fresh bytes but where the row says "again"; nothing is removed between rounds, which slows ext4 for minutes.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,7 +17,7 @@ import { type Contender, PEERS, versionOf } from './objects/peers.js';
 import { type Row, round, rowOf } from './objects/rows.js';
 import { peakRss, streams } from './objects/streams.js';
 import { Blobs, medians, ratio, type Series, turns } from './objects/turns.js';
-import { earlier } from './results.js';
+import { keepResults } from './results.js';
 
 const RESULTS = 'bench/results/objects.json';
 const CHART = 'docs/objects-bench.svg';
@@ -159,18 +159,8 @@ async function main(): Promise<void> {
   const met = rows.filter((row) => row.met).length;
   console.log(`${met} of ${rows.length} rows met`);
   if (options.only !== undefined) return;
-  mkdirSync('bench/results', { recursive: true });
-  const run = {
-    at: new Date().toISOString(),
-    quick,
-    rounds,
-    turnMs,
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
-    peers: Object.fromEntries(Object.keys(PEERS).map((peer) => [peer, versionOf(peer)])),
-    rows,
-  };
-  writeFileSync(RESULTS, `${JSON.stringify({ ...earlier(RESULTS), [process.version]: run }, null, 2)}\n`);
+  const peers = Object.fromEntries(Object.keys(PEERS).map((peer) => [peer, versionOf(peer)]));
+  keepResults(RESULTS, { quick, rounds, turnMs, peers, rows });
   if (!quick) writeFileSync(CHART, chartOf(rows));
 }
 

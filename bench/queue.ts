@@ -10,16 +10,16 @@
  * `--quick` takes under two minutes: shorter loads, and not the ten million items; it writes nothing, as it would write
  * over a whole sweep. Nor does `--only a,b`, which measures those whose name has one of the texts.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { drawBars } from './chart.js';
-import { alone, median, NotDone, runAlone } from './queue/alone.js';
+import { alone, NotDone, runAlone } from './queue/alone.js';
 import { type Figures, IN_FLIGHT, measure, PAYLOAD_BYTES } from './queue/cells.js';
 import { contenders, OURS } from './queue/contenders.js';
 import { atMost, type Row, rateRows } from './queue/targets.js';
-import { earlier } from './results.js';
+import { keepResults, median } from './results.js';
 
 const RESULTS = 'bench/results/queue.json';
 const CHART = 'docs/queue-bench.svg';
@@ -86,14 +86,8 @@ async function sweep(): Promise<void> {
   console.log(`${tookS} s`);
   if (asked.quick) return;
 
-  mkdirSync('bench/results', { recursive: true });
-  const run = { at: new Date().toISOString(), rounds, cellMs, tookS, cores: cpus().length, loadBefore };
-  const cpu = cpus()[0]?.model ?? 'unknown';
-  const all = {
-    ...earlier(RESULTS),
-    [process.version]: { ...run, cpu, missing, rows, medians, rounds: Object.fromEntries(figures) },
-  };
-  writeFileSync(RESULTS, `${JSON.stringify(all, null, 2)}\n`);
+  const run = { cellMs, tookS, loadBefore, missing, rows, medians, rounds: Object.fromEntries(figures) };
+  keepResults(RESULTS, run);
   if (asked.chart) writeFileSync(CHART, chartOf(medians));
 }
 

@@ -6,11 +6,11 @@
  * disk's cache and is not counted. Results go to bench/results/startup.json, by version of Node.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { earlier } from './results.js';
+import { keepResults, median } from './results.js';
 
 const ROUNDS = Math.max(15, Number(process.argv[2] ?? 25));
 const RESULTS = 'bench/results/startup.json';
@@ -67,14 +67,10 @@ const results = CASES.map((each) => {
 
 console.log(`node ${process.version}, ${ROUNDS} rounds, medians`);
 console.table(results);
-mkdirSync('bench/results', { recursive: true });
-const run = { at: new Date().toISOString(), rounds: ROUNDS, cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length };
-const all = { ...earlier(RESULTS), [process.version]: { ...run, results } };
-writeFileSync(RESULTS, `${JSON.stringify(all, null, 2)}\n`);
+keepResults(RESULTS, { rounds: ROUNDS, results });
 
 function medianOf(of: Case): number {
-  const sorted = [...(times.get(of) ?? [])].sort((a, b) => a - b);
-  return round(sorted[Math.floor(sorted.length / 2)] ?? Number.NaN, 1);
+  return round(median(times.get(of) ?? []), 1);
 }
 
 function round(value: number, digits: number): number {

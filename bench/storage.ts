@@ -6,15 +6,14 @@
  * does falls on all alike; medians of the rounds, and ratios to plainjob at FULL, where it is installed (`npm
  * install --prefix bench`). Results go to bench/results/storage.json, by version of Node.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire, isBuiltin } from 'node:module';
-import { cpus } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { NodeSqliteStorage } from '../src/adapters/cloud-local/node-sqlite-storage.js';
 import { SqliteStorage } from '../src/adapters/cloud-local/sqlite-storage.js';
 import type { Storage, StorageDurability } from '../src/contracts/storage.js';
-import { earlier } from './results.js';
+import { keepResults, median } from './results.js';
 
 const ROUNDS = Math.max(1, Number(process.argv[2] ?? 7));
 const SLICE_MS = Number(process.argv[3] ?? 500);
@@ -145,20 +144,11 @@ const results = cases.map((each) => ({
 console.log(`node ${process.version}, ${ROUNDS} rounds of ${SLICE_MS} ms, medians`);
 console.table(results);
 if (ROUNDS >= 5) {
-  mkdirSync('bench/results', { recursive: true });
-  const run = {
-    at: new Date().toISOString(),
-    rounds: ROUNDS,
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
-  };
-  const all = { ...earlier(RESULTS), [process.version]: { ...run, results } };
-  writeFileSync(RESULTS, `${JSON.stringify(all, null, 2)}\n`);
+  keepResults(RESULTS, { rounds: ROUNDS, results });
 }
 
 function medianOf(of: Case): number {
-  const sorted = [...(rates.get(of) ?? [])].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+  return median(rates.get(of) ?? []);
 }
 
 function stallOf(of: Case, share: number): number {

@@ -1,6 +1,7 @@
 /** Contenders taking turns, and what their figures come to. */
 import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
+import { median } from '../results.js';
 
 /** Operations a second, by contender, a figure for each round. */
 export type Series = Readonly<Record<string, readonly number[]>>;
@@ -38,11 +39,6 @@ export async function turns({ who, rounds, turnMs, inFlight, act }: Turns): Prom
     }
   }
   return series;
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }
 
 export function medians(series: Series): Record<string, number> {

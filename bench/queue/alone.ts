@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { InMemQueue, SqliteStorage } from '../../src/adapters/cloud-local/index.js';
+import { median } from '../results.js';
 
 /** Rows of one call while a backlog is made: how it was made is not what is measured. */
 const ITEMS_PER_CALL = 1_000;
@@ -184,9 +185,4 @@ async function timed(work: () => Promise<void>): Promise<number> {
   const startedAt = performance.now();
   await work();
   return performance.now() - startedAt;
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }

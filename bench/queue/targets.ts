@@ -1,5 +1,5 @@
 /** What the figures are held against: each row with its target, its figure, and whether it is met. */
-import { median } from './alone.js';
+import { median } from '../results.js';
 import type { Figures } from './cells.js';
 import { BULLMQ_ALWAYS, FLOOR_NAME, NODE_SQLITE, PLAINJOB_DEFAULT, PLAINJOB_FULL, SQLITE } from './contenders.js';
 
