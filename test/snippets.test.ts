@@ -83,7 +83,8 @@ function shell(command: string, cwd: string): string {
   const { status, stdout, stderr } = spawnSync('sh', ['-ec', command], {
     cwd,
     encoding: 'utf8',
-    env: { ...process.env, PATH: path, NODE_OPTIONS: '' },
+    // Without colours, which test runners use without a terminal too where CI is set.
+    env: { ...process.env, PATH: path, NODE_OPTIONS: '', NO_COLOR: '1', FORCE_COLOR: undefined },
   });
   if (status !== 0) throw new Error(`${command}\nended with ${status}\n${stdout}${stderr}`);
   return stdout;
