@@ -6,8 +6,10 @@
  * ```
  * Cases are data. A feature that the adapter does not declare is tested for its documented refusal, not skipped.
  */
+import * as check from '../contracts/arguments.js';
 import { type Capability, checked } from '../contracts/capability.js';
 import { FatalError } from '../contracts/errors.js';
+import { show } from '../contracts/ids.js';
 import { checkToken } from '../registry/links.js';
 
 /** How a case comes by what it tests. */
@@ -40,32 +42,54 @@ export interface Fixture<T> {
 /** The cases of one contract for an adapter that declares `features`, in the order a reader of the contract expects. */
 export type Suite<T> = (features: ReadonlySet<string>) => Record<string, (fixture: Fixture<T>) => Promise<void>>;
 
-const suites = new Map<symbol, Suite<never>>();
+const suites = new Map<symbol, { readonly suite: Suite<never>; readonly features: readonly string[] | undefined }>();
 
-/** Registers the suite of a contract. A plugin that contributes a capability registers its own. */
-export function defineSuite<T extends object>(token: Capability<T>, suite: Suite<T>): void {
-  suites.set(token.key, suite as Suite<never>);
+/**
+ * Registers the suite of a contract. A plugin that contributes a capability registers its own.
+ * @param features that the suite knows; {@link conformance} refuses others. Left out, it takes whatever it is given
+ */
+export function defineSuite<T extends object>(
+  token: Capability<T>,
+  suite: Suite<T>,
+  features?: readonly string[],
+): void {
+  suites.set(token.key, { suite: suite as Suite<never>, features });
 }
 
 /**
  * The conformance cases of `token`'s contract.
  * @param options `features` as the adapter's manifest declares them
- * @throws FatalError SchemaViolation for a capability whose suite is not defined
+ * @throws FatalError SchemaViolation for a capability whose suite is not defined, or a feature that its suite does not know
  */
 export function conformance<T extends object>(
   token: Capability<T>,
   options: { readonly features?: readonly string[] } = {},
 ): ConformanceCase<T>[] {
-  const suite = suites.get(checkToken(token).key) as Suite<T> | undefined;
-  if (suite === undefined) {
+  const defined = suites.get(checkToken(token).key);
+  if (defined === undefined) {
     throw new FatalError('SchemaViolation', `no conformance suite is defined for ${token.id}; call defineSuite first`);
   }
-  const traits = { adapter: 'under test', features: options.features ?? [] };
+  const suite = defined.suite as Suite<T>;
+  const { features = [] } = check.known('options', options, ['features']);
+  checkFeatures(token, features, defined.features);
+  const traits = { adapter: 'under test', features };
   const door = (instance: T): T => checked(token, instance, traits);
   return Object.entries(suite(new Set(traits.features))).map(([name, body]) => ({
     name,
     run: (target) => runCase(body, typeof target === 'function' ? { open: target } : target, door),
   }));
+}
+
+/** A slip would have the suite test that the feature is refused, and pass an adapter that lacks it. */
+function checkFeatures({ id }: { readonly id: string }, features: unknown, known: readonly string[] | undefined): void {
+  if (!Array.isArray(features)) throw check.invalid('options.features', 'an array of names', features);
+  for (const feature of features) {
+    if (typeof feature !== 'string') throw check.invalid('options.features', 'an array of names', feature);
+    if (known === undefined || known.includes(feature)) continue;
+    const which = check.suggest(feature, known) || ' It has none.';
+    const message = `the suite of ${id} knows no feature ${show(feature)}.${which}`;
+    throw new FatalError('SchemaViolation', message, { code: 'ARGUMENT_INVALID', context: { argument: 'features' } });
+  }
 }
 
 async function runCase<T extends object>(

@@ -6,61 +6,65 @@ import assert from 'node:assert/strict';
 import { GpuEnumerator, type GpuInfo } from '../contracts/index.js';
 import { defineSuite } from './conformance.js';
 
-defineSuite(GpuEnumerator, () => ({
-  'enumerate answers well-formed GPUs, and a reason exactly when there is none': async ({ open }) => {
-    const { gpus, reason } = await (await open()).enumerate();
-    areGpus(gpus);
-    isReasonOfEmptiness('reason', reason, gpus);
-  },
+defineSuite(
+  GpuEnumerator,
+  () => ({
+    'enumerate answers well-formed GPUs, and a reason exactly when there is none': async ({ open }) => {
+      const { gpus, reason } = await (await open()).enumerate();
+      areGpus(gpus);
+      isReasonOfEmptiness('reason', reason, gpus);
+    },
 
-  'the source is named, the driver version is text or null, warnings are text': async ({ open }) => {
-    const { source, driverVersion, warnings = [] } = await (await open()).enumerate();
-    isText('source', source);
-    for (const warning of warnings) isText('a warning', warning);
-    if (driverVersion !== null) isText('driverVersion', driverVersion);
-  },
+    'the source is named, the driver version is text or null, warnings are text': async ({ open }) => {
+      const { source, driverVersion, warnings = [] } = await (await open()).enumerate();
+      isText('source', source);
+      for (const warning of warnings) isText('a warning', warning);
+      if (driverVersion !== null) isText('driverVersion', driverVersion);
+    },
 
-  'the answer is plain data: it survives JSON': async ({ open }) => {
-    isPlainData('answer', await (await open()).enumerate());
-  },
+    'the answer is plain data: it survives JSON': async ({ open }) => {
+      isPlainData('answer', await (await open()).enumerate());
+    },
 
-  'an answer that must not be a remembered one is as good': async ({ open }) => {
-    const { gpus, reason } = await (await open()).enumerate({ maxAgeMs: 0 });
-    areGpus(gpus);
-    isReasonOfEmptiness('reason', reason, gpus);
-  },
+    'an answer that must not be a remembered one is as good': async ({ open }) => {
+      const { gpus, reason } = await (await open()).enumerate({ maxAgeMs: 0 });
+      areGpus(gpus);
+      isReasonOfEmptiness('reason', reason, gpus);
+    },
 
-  'an answer is the caller’s own, or cannot be written to: the next one is as the driver tells it': async ({
-    open,
-  }) => {
-    const enumerator = await open();
-    const gpus = (await enumerator.enumerate()).gpus as GpuInfo[];
-    const [before, model] = [gpus.length, gpus[0]?.model];
-    const wasWritten = isWritten(() => gpus.push({ vendor: 'x', model: 'x', memoryMib: 0, source: 'x' }));
-    const wasRenamed = isWritten(() => Object.assign(gpus[0] ?? {}, { model: 'written by a caller' }));
-    const next = (await enumerator.enumerate()).gpus;
-    const found = [next.length, next[0]?.model];
-    if (wasRenamed) Object.assign(gpus[0] ?? {}, { model });
-    if (wasWritten) gpus.pop();
-    assert.deepEqual(found, [before, model], 'what a caller wrote to its answer is in the next one');
-  },
+    'an answer is the caller’s own, or cannot be written to: the next one is as the driver tells it': async ({
+      open,
+    }) => {
+      const enumerator = await open();
+      const gpus = (await enumerator.enumerate()).gpus as GpuInfo[];
+      const [before, model] = [gpus.length, gpus[0]?.model];
+      const wasWritten = isWritten(() => gpus.push({ vendor: 'x', model: 'x', memoryMib: 0, source: 'x' }));
+      const wasRenamed = isWritten(() => Object.assign(gpus[0] ?? {}, { model: 'written by a caller' }));
+      const next = (await enumerator.enumerate()).gpus;
+      const found = [next.length, next[0]?.model];
+      if (wasRenamed) Object.assign(gpus[0] ?? {}, { model });
+      if (wasWritten) gpus.pop();
+      assert.deepEqual(found, [before, model], 'what a caller wrote to its answer is in the next one');
+    },
 
-  'an age that is no number of ms is refused': async ({ open }) => {
-    const enumerator = await open();
-    for (const maxAgeMs of [-1, 0.5, '1' as unknown as number]) {
-      await assert.rejects(enumerator.enumerate({ maxAgeMs }), { kind: 'SchemaViolation', code: 'ARGUMENT_INVALID' });
-    }
-  },
+    'an age that is no number of ms is refused': async ({ open }) => {
+      const enumerator = await open();
+      for (const maxAgeMs of [-1, 0.5, '1' as unknown as number]) {
+        await assert.rejects(enumerator.enumerate({ maxAgeMs }), { kind: 'SchemaViolation', code: 'ARGUMENT_INVALID' });
+      }
+    },
 
-  'calls may overlap, and agree': async ({ open }) => {
-    const enumerator = await open();
-    const [first, second] = await Promise.all([enumerator.enumerate(), enumerator.enumerate()]);
-    assert.deepEqual(
-      first.gpus.map(({ uuid }) => uuid),
-      second.gpus.map(({ uuid }) => uuid),
-    );
-  },
-}));
+    'calls may overlap, and agree': async ({ open }) => {
+      const enumerator = await open();
+      const [first, second] = await Promise.all([enumerator.enumerate(), enumerator.enumerate()]);
+      assert.deepEqual(
+        first.gpus.map(({ uuid }) => uuid),
+        second.gpus.map(({ uuid }) => uuid),
+      );
+    },
+  }),
+  [],
+);
 
 /** Whether that could be done to an answer: one that is frozen throws a TypeError. */
 function isWritten(write: () => void): boolean {

@@ -8,12 +8,16 @@ import { putting, streaming } from './object-store-suite/puts.js';
 import { noRanges, ranges, reading } from './object-store-suite/reads.js';
 import { refusing } from './object-store-suite/refusals.js';
 
-defineSuite(ObjectStore, (features) => ({
-  ...putting,
-  ...streaming,
-  ...reading,
-  ...(features.has('range') ? ranges : noRanges),
-  ...keeping,
-  ...overlapping,
-  ...refusing,
-}));
+defineSuite(
+  ObjectStore,
+  (features) => ({
+    ...putting,
+    ...streaming,
+    ...reading,
+    ...(features.has('range') ? ranges : noRanges),
+    ...keeping,
+    ...overlapping,
+    ...refusing,
+  }),
+  ['range'],
+);

@@ -24,67 +24,71 @@ export const CONFORMANCE_SECRETS = Object.freeze({
 
 const { set, empty, unset, forbidden } = CONFORMANCE_SECRETS;
 
-defineSuite(SecretStore, (features) => ({
-  'get answers the text, character by character': async ({ open }) => {
-    const secret = await (await open()).get(set.name);
-    assert.equal(secret.reveal(), set.value);
-  },
+defineSuite(
+  SecretStore,
+  (features) => ({
+    'get answers the text, character by character': async ({ open }) => {
+      const secret = await (await open()).get(set.name);
+      assert.equal(secret.reveal(), set.value);
+    },
 
-  'a secret that is the empty text is found, and is empty': async ({ open }) => {
-    assert.equal((await (await open()).get(empty.name)).reveal(), '');
-  },
+    'a secret that is the empty text is found, and is empty': async ({ open }) => {
+      assert.equal((await (await open()).get(empty.name)).reveal(), '');
+    },
 
-  'what get answers prints redacted': async ({ open }) => {
-    const secret = await (await open()).get(set.name);
-    for (const print of [`${secret}`, inspect({ secret }), JSON.stringify({ secret })]) {
-      assert.ok(print.includes('[redacted]'), `expected [redacted] in ${print}`);
-    }
-  },
+    'what get answers prints redacted': async ({ open }) => {
+      const secret = await (await open()).get(set.name);
+      for (const print of [`${secret}`, inspect({ secret }), JSON.stringify({ secret })]) {
+        assert.ok(print.includes('[redacted]'), `expected [redacted] in ${print}`);
+      }
+    },
 
-  'a secret that may be read and is not there is Transient with retry never, and is named': async ({ open }) => {
-    await assert.rejects((await open()).get(unset.name), (error) => {
-      assert.ok(isCoreError(error) && error.severity === 'recoverable', `found ${inspect(error)}`);
-      assert.deepEqual([error.kind, error.code, error.retry], ['Transient', 'SECRET_UNSET', { kind: 'never' }]);
-      assert.ok(error.message.includes(unset.name), error.message);
-      return true;
-    });
-  },
+    'a secret that may be read and is not there is Transient with retry never, and is named': async ({ open }) => {
+      await assert.rejects((await open()).get(unset.name), (error) => {
+        assert.ok(isCoreError(error) && error.severity === 'recoverable', `found ${inspect(error)}`);
+        assert.deepEqual([error.kind, error.code, error.retry], ['Transient', 'SECRET_UNSET', { kind: 'never' }]);
+        assert.ok(error.message.includes(unset.name), error.message);
+        return true;
+      });
+    },
 
-  'a secret that may not be read is ConfigInvalid, is named, and stays untold': async ({ open }) => {
-    await assert.rejects((await open()).get(forbidden.name), (error) => {
-      assert.ok(isCoreError(error), `found ${inspect(error)}`);
-      assert.deepEqual([error.kind, error.code], ['ConfigInvalid', 'SECRET_NOT_ALLOWED']);
-      assert.ok(error.message.includes(forbidden.name), error.message);
-      assert.ok(!inspect(error, { depth: 10 }).includes(forbidden.value), 'the error carries the secret');
-      return true;
-    });
-  },
+    'a secret that may not be read is ConfigInvalid, is named, and stays untold': async ({ open }) => {
+      await assert.rejects((await open()).get(forbidden.name), (error) => {
+        assert.ok(isCoreError(error), `found ${inspect(error)}`);
+        assert.deepEqual([error.kind, error.code], ['ConfigInvalid', 'SECRET_NOT_ALLOWED']);
+        assert.ok(error.message.includes(forbidden.name), error.message);
+        assert.ok(!inspect(error, { depth: 10 }).includes(forbidden.value), 'the error carries the secret');
+        return true;
+      });
+    },
 
-  'a name that is no text of 1 to 512 characters is refused': async ({ open }) => {
-    const store = await open();
-    for (const name of ['', 'x'.repeat(513), 'a\0b', '\ud800', 42, undefined] as string[]) {
-      await assert.rejects(store.get(name), { kind: 'SchemaViolation', code: 'ARGUMENT_INVALID' });
-    }
-  },
+    'a name that is no text of 1 to 512 characters is refused': async ({ open }) => {
+      const store = await open();
+      for (const name of ['', 'x'.repeat(513), 'a\0b', '\ud800', 42, undefined] as string[]) {
+        await assert.rejects(store.get(name), { kind: 'SchemaViolation', code: 'ARGUMENT_INVALID' });
+      }
+    },
 
-  'names lists what may be read, sorted, each once, whether or not it is set': async ({ open }) => {
-    const names = await (await open()).names();
-    assert.deepEqual(names, [...new Set(names)].sort());
-    for (const { name } of [set, empty, unset]) assert.ok(names.includes(name), `${name} is missing`);
-    assert.ok(!names.includes(forbidden.name), `${forbidden.name} may not be read`);
-  },
+    'names lists what may be read, sorted, each once, whether or not it is set': async ({ open }) => {
+      const names = await (await open()).names();
+      assert.deepEqual(names, [...new Set(names)].sort());
+      for (const { name } of [set, empty, unset]) assert.ok(names.includes(name), `${name} is missing`);
+      assert.ok(!names.includes(forbidden.name), `${forbidden.name} may not be read`);
+    },
 
-  'calls may overlap': async ({ open }) => {
-    const store = await open();
-    const secrets = await Promise.all([set, empty, set].map(({ name }) => store.get(name)));
-    assert.deepEqual(
-      secrets.map((secret) => secret.reveal()),
-      [set.value, empty.value, set.value],
-    );
-  },
+    'calls may overlap': async ({ open }) => {
+      const store = await open();
+      const secrets = await Promise.all([set, empty, set].map(({ name }) => store.get(name)));
+      assert.deepEqual(
+        secrets.map((secret) => secret.reveal()),
+        [set.value, empty.value, set.value],
+      );
+    },
 
-  ...(features.has('put') ? writable : readOnly),
-}));
+    ...(features.has('put') ? writable : readOnly),
+  }),
+  ['put'],
+);
 
 type Cases = Record<string, (fixture: { open(): Promise<SecretStore> }) => Promise<void>>;
 

@@ -10,11 +10,15 @@ import { transactions } from './storage-suite/transactions.js';
 import { values } from './storage-suite/values.js';
 import { watches } from './storage-suite/watches.js';
 
-defineSuite(Storage, (declared) => ({
-  ...values,
-  ...transactions,
-  ...scans,
-  ...watches,
-  ...life(declared),
-  ...(declared.has('persistent') ? persistent : {}),
-}));
+defineSuite(
+  Storage,
+  (declared) => ({
+    ...values,
+    ...transactions,
+    ...scans,
+    ...watches,
+    ...life(declared),
+    ...(declared.has('persistent') ? persistent : {}),
+  }),
+  ['persistent'],
+);

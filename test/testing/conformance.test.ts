@@ -43,6 +43,35 @@ describe('conformance', () => {
     expect(leased).not.toEqual(plain);
   });
 
+  test.each(tokens.map((token) => [token.name, token] as const))(
+    'the suite of %s refuses a feature that it does not know',
+    (_, token) => {
+      expect(() => conformance(token, { features: ['leese'] })).toThrow(
+        `the suite of ${token.id} knows no feature "leese".`,
+      );
+    },
+  );
+
+  test('the refusal of a feature names the nearest, and those that there are', () => {
+    expect(() => conformance(Queue, { features: ['lease', 'dead-leters'] })).toThrow(
+      'no feature "dead-leters". Did you mean "dead-letters"? Known: dead-letters, delay, key, lease, multi-process, replay.',
+    );
+    expect(() => conformance(GpuEnumerator, { features: ['mig'] })).toThrow('no feature "mig". It has none.');
+    expect(() => conformance(Queue, { features: 'lease' as never })).toThrow(
+      'options.features must be an array of names',
+    );
+    expect(() => conformance(Queue, { features: [7 as never] })).toThrow('options.features must be an array of names');
+    expect(() => conformance(Queue, { feature: ['lease'] } as never)).toThrow('Did you mean "features"?');
+  });
+
+  test('a plugin’s suite says which features it knows, or takes any', () => {
+    const Open = capability<{ x(): void }>('acme.x/Open', { major: 1 });
+    defineSuite(Open, (features) => ({ [`with ${[...features]}`]: async () => {} }));
+    expect(conformance(Open, { features: ['anything'] })[0]?.name).toBe('with anything');
+    defineSuite(Open, () => ({}), ['swift']);
+    expect(() => conformance(Open, { features: ['swif'] })).toThrow('Did you mean "swift"?');
+  });
+
   test('what a case opened is disposed, also when it fails; a function is enough of a target', async () => {
     const log: string[] = [];
     const [first] = conformance(SecretStore);

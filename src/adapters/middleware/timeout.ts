@@ -4,8 +4,8 @@
  * An adapter without a signal to listen to goes on all the same, and may answer late. Nothing is lost by that: a late
  * stream is cancelled, a late lock freed, late items of a queue are given back.
  *
- * Of an iterable, each item has the time; a `watch`, which waits by its nature, has none. Of `getStream` it is the
- * opening; of `receive` it is what comes on top of its `waitMs`.
+ * Of an iterable, each item has the time, and so has its end (`return()`); a `watch` waits by its nature, and has none. Of
+ * `getStream` it is the opening; of `receive` it is what comes on top of its `waitMs`.
  */
 import { type Call, decorate } from '../../contracts/decorate.js';
 import { RecoverableError } from '../../contracts/errors.js';
@@ -117,8 +117,15 @@ export function timeout<T extends object>(inner: T, context: MiddlewareContext<T
               }
             },
             async return() {
-              unlink?.();
-              return (await items.return?.()) ?? { done: true, value: undefined };
+              try {
+                // One whose next item hangs may not come to its end before that does.
+                const ending = async () => items.return?.();
+                const expire = (error: Error) => signal?.abort(error);
+                const end = await within(call.method, limitMs, ending, expire, () => {});
+                return end ?? { done: true, value: undefined };
+              } finally {
+                unlink?.();
+              }
             },
           };
         },

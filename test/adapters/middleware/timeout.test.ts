@@ -154,6 +154,40 @@ describe('timeout', () => {
     expect(await isSettled(change)).toBe(false);
   });
 
+  test('bounds the end of an iterable, whose signal it aborts, and takes a late one', async () => {
+    const clock = frozen();
+    let signal: AbortSignal | undefined;
+    let end = () => {};
+    const items = {
+      [Symbol.asyncIterator]: () => ({
+        next: async () => ({ done: false, value: 1 }),
+        return: () =>
+          new Promise((resolve) => {
+            end = () => resolve({ done: true, value: undefined });
+          }),
+      }),
+    };
+    const list = (options?: { signal?: AbortSignal }) => {
+      signal = options?.signal;
+      return items;
+    };
+    const slow = Object.assign(Object.create(fake(ObjectStore)), { list }) as ObjectStore;
+    const store = timeout(slow, { ...contextOf(ObjectStore.id, { timeoutMs: 500, methods: {} }), clock });
+    const reading = async () => {
+      for await (const _ of store.list()) break;
+    };
+    const ended = expect(reading()).rejects.toMatchObject({ code: 'TIMEOUT', context: { method: 'list' } });
+    await isSettled(never());
+    await clock.advance(500);
+    await ended;
+    expect(signal?.reason).toMatchObject({ code: 'TIMEOUT' });
+    end();
+    const quick = reading();
+    await isSettled(never());
+    end();
+    await quick;
+  });
+
   test('loses nothing by a late answer: items go back, streams are cancelled, locks freed', async () => {
     const clock = frozen();
     const config = { timeoutMs: 500, methods: {} };
