@@ -4,7 +4,7 @@
  * Every case has a database of its own under `bench/data` (a real disk: /tmp may be memory), 256 B values under rising
  * keys, as a queue writes them. The cases take turns, one slice of time each a round, so that whatever else the machine
  * does falls on all alike; medians of the rounds, and ratios to plainjob at FULL, where it is installed (`npm
- * install --prefix bench`). Results go to bench/results/storage.json, by version of Node.
+ * ci --prefix bench`). Results go to bench/results/storage.json, by version of Node.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire, isBuiltin } from 'node:module';
@@ -85,7 +85,7 @@ function plainjob(synchronous: 'FULL' | 'NORMAL'): Case[] {
     modules = { plain: require('plainjob'), Database: require('better-sqlite3') };
     new modules.Database(':memory:').close();
   } catch {
-    console.log('plainjob is not installed for this Node (npm install --prefix bench): measured without it');
+    console.log('plainjob is not installed for this Node (npm ci --prefix bench): measured without it');
     return [];
   }
   const { plain, Database } = modules;

@@ -1,7 +1,7 @@
 /**
  * Runs a benchmark: `node scripts/bench.mjs startup [arguments]` bundles bench/startup.ts, which Node 20 could not run as it
  * is, and runs it with this very Node, in the root of the repository. Packages stay where they are; the peers that a
- * benchmark measures beside are installed by `npm install --prefix bench`.
+ * benchmark measures beside are installed by `npm ci --prefix bench`.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
