@@ -13,7 +13,7 @@ import type { Command } from 'commander';
 import { type Capability, capability } from '../contracts/capability.js';
 import { isCoreError } from '../contracts/errors.js';
 import { Queue } from '../contracts/queue.js';
-import type { BindingInfo, Host, InstanceReport, InstanceState } from '../registry/index.js';
+import type { BindingInfo, FoundPlugin, Host, InstanceReport, InstanceState } from '../registry/index.js';
 import { examples } from './arguments.js';
 import { columns } from './columns.js';
 import { messageOf, planOf, withHost, withQueues } from './host.js';
@@ -51,7 +51,7 @@ async function doctor(cli: Cli): Promise<void> {
     }
     const { instances } = await host.checkHealth();
     const all = findings.map((finding) => withHealth(finding, instances));
-    print(cli, all, host.warnings);
+    print(cli, all, leftOut(host.plugins()), host.warnings);
     if (cli.signal.aborted || findings.some(({ status }) => status === 'fail')) cli.exitCode = 1;
   });
 }
@@ -167,12 +167,36 @@ const ADVICE = {
   Internal: 'something that should hold does not; --verbose prints the stack',
 } as const;
 
-function print(cli: Cli, findings: readonly Finding[], warnings: readonly string[]): void {
+/** A plugin that was found and cannot be used; nothing that is bound needs it, or there would be no host. */
+interface LeftOut {
+  readonly plugin: string;
+  readonly detail: string;
+  readonly advice: string;
+}
+
+function leftOut(plugins: readonly FoundPlugin[]): LeftOut[] {
+  return plugins
+    .filter(({ state, optional }) => !optional && (state === 'invalid' || state === 'incompatible'))
+    .map(({ id, use, reason, folder }) => ({
+      plugin: id ?? use,
+      detail: reason ?? 'it is not ready',
+      advice: `mend it in ${folder}; or leave it out: list it under "plugins" with "enabled": false`,
+    }));
+}
+
+function print(cli: Cli, findings: readonly Finding[], plugins: readonly LeftOut[], warnings: readonly string[]): void {
   if (cli.json) {
-    writeJson(cli, { findings, warnings });
+    writeJson(cli, { findings, plugins, warnings });
     return;
   }
   const colors = colorsFor(cli.stdout, cli.env);
+  const pluginRow = ({ plugin, detail, advice }: LeftOut) => [
+    mark('warn', colors),
+    plugin,
+    'plugin',
+    '-',
+    `${detail}\n${colors.dim('->')} ${advice}`,
+  ];
   const row = ({ status, capability: of, name, adapter, latencyMs, detail, advice }: Finding) => [
     mark(status, colors),
     keyOf({ capability: of, name }),
@@ -180,9 +204,10 @@ function print(cli: Cli, findings: readonly Finding[], warnings: readonly string
     latencyMs === null ? '-' : `${latencyMs.toFixed(1)} ms`,
     advice === undefined ? detail : `${detail}\n${colors.dim('->')} ${advice}`,
   ];
-  writeLine(cli.stdout, columns(findings.map(row)));
+  writeLine(cli.stdout, columns([...findings.map(row), ...plugins.map(pluginRow)]));
   const of = (wanted: Finding['status']) => findings.filter(({ status }) => status === wanted).length;
-  writeLine(cli.stdout, `\n${of('ok')} ok, ${plural(of('warn'), 'warning')}, ${of('fail')} failed`);
+  const warned = plural(of('warn') + plugins.length, 'warning');
+  writeLine(cli.stdout, `\n${of('ok')} ok, ${warned}, ${of('fail')} failed`);
 }
 
 function mark(status: Finding['status'], { green, yellow, red }: Colors): string {

@@ -12,7 +12,7 @@ import { Instance, type InstanceHost } from './instance.js';
 import { type LinkedHost, linksOf } from './links.js';
 import { type LoadingHost, PluginRun } from './loading.js';
 import type { Plugin } from './manifest.js';
-import type { Plan, PlannedInstance, PlannedMiddleware } from './plan.js';
+import { type Plan, type PlannedInstance, type PlannedMiddleware, wrappersIn } from './plan.js';
 import type { Changes } from './reconfiguring.js';
 import type { JsonSchema } from './schemas.js';
 import { type PlannedSecret, reveal } from './secrets.js';
@@ -31,7 +31,7 @@ export interface Outline {
 export function outlineOf(plan: Plan, { plugins, wrappers, infos, warnings }: Discovery): Outline {
   const missing = infos.filter(({ state }) => state !== 'ready' && state !== 'discovered');
   // Of built-in plugins that are not listed, those whose middleware is put round anything.
-  const used = new Set([...plan.instances.values()].flatMap((each) => each.middleware.map(({ plugin }) => plugin)));
+  const used = wrappersIn(plan);
   return {
     plan,
     plugins: [...plugins, ...wrappers.filter((plugin) => used.has(plugin))],

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AdapterManifest, MiddlewareManifest } from '../contracts/plugin.js';
-import { type Discovery, type PluginInfo, packageFolder } from './discovery.js';
+import { type Discovery, nameOf, type PluginInfo, packageFolder } from './discovery.js';
 import { type Plugin, placeInManifest, satisfies } from './manifest.js';
 import { type Problem, suggest } from './problems.js';
 
@@ -26,16 +26,18 @@ export class Catalog {
   readonly problems: readonly Problem[];
   /** Plugins that are listed or found, and not ready. */
   readonly #absent: readonly PluginInfo[];
+  readonly #capabilitiesOf: Discovery['capabilities'];
   readonly #byCapability = new Map<string, Adapter[]>();
   readonly #lacking = new Map<Plugin, Map<string, string | null>>();
 
-  constructor({ plugins, wrappers, infos }: Discovery) {
+  constructor({ plugins, wrappers, infos, capabilities }: Discovery) {
     const { adapters, problems } = adaptersOf(plugins);
     const { middleware, problems: twins } = middlewareOf(plugins, wrappers);
     this.adapters = adapters;
     this.middleware = middleware;
     this.problems = [...problems, ...twins];
     this.#absent = infos.filter(({ state }) => state !== 'ready' && state !== 'shadowed');
+    this.#capabilitiesOf = capabilities;
     const contributed = plugins.flatMap(({ manifest }) => manifest.contributes.capabilities ?? []);
     for (const { id } of contributed) this.#byCapability.set(nameOf(id), []);
     for (const adapter of adapters.values()) {
@@ -54,6 +56,12 @@ export class Catalog {
   /** Names of the capabilities that a plugin contributes or an adapter serves. */
   get capabilities(): Iterable<string> {
     return this.#byCapability.keys();
+  }
+
+  /** `: plugin "x", which has it, …`, where one that is not ready serves or brings a capability; else `null`. */
+  whoWouldHave(capability: string): string | null {
+    const away = this.#absent.find((info) => this.#capabilitiesOf.get(info)?.includes(capability));
+    return away === undefined ? null : whoHasIt(away);
   }
 
   /** The middleware of an id for a capability: one that names it before one for any. */
@@ -196,9 +204,4 @@ function middlewareOf(plugins: readonly Plugin[], wrappers: readonly Plugin[]) {
     }
   }
   return { middleware, problems };
-}
-
-/** `Queue` of `Queue@1`. */
-export function nameOf(provides: string): string {
-  return provides.slice(0, provides.lastIndexOf('@'));
 }

@@ -1,7 +1,7 @@
 /** Which adapter serves a binding: the first of those it names that is available. */
 import type { Adapter, Catalog } from './catalog.js';
-import { nameOf } from './catalog.js';
 import type { BindingEntry, ConfigPath, UseEntry } from './config.js';
+import { nameOf } from './discovery.js';
 import { type ProblemCode, suggest } from './problems.js';
 import { isSchema } from './schemas.js';
 

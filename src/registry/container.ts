@@ -6,7 +6,7 @@
 import 'reflect-metadata/lite';
 import { type Bind, type BindingIdentifier, Container, ContainerModule } from 'inversify';
 import { FatalError } from '../contracts/errors.js';
-import { nameOf } from './catalog.js';
+import { nameOf } from './discovery.js';
 import { messageOf } from './ending.js';
 import type { Plan } from './plan.js';
 import { type Problem, showProblem } from './problems.js';

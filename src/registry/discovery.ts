@@ -5,6 +5,9 @@
  *
  * `use` is the id of a built-in plugin, a folder (`./plugins/vault`), or the name of a package, looked up from the
  * configuration file's folder as Node would. No code of a plugin runs here.
+ *
+ * A plugin that is listed has to be sound, unless it is optional. One that was only found and is not sound is left out with
+ * a warning: it is at fault where a binding asks for what it has, and nowhere else.
  */
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -12,9 +15,9 @@ import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { PluginManifest } from '../contracts/plugin.js';
 import type { ConfigPath, LoadedConfig } from './config.js';
-import { type ManifestReading, manifestFile, type Plugin, readManifest, satisfies } from './manifest.js';
+import { jsonOf, type ManifestReading, manifestFile, type Plugin, readManifest, satisfies } from './manifest.js';
 import { ADAPTERS_FOLDER } from './own-package.js';
-import { type Place, type Problem, type ProblemCode, showPlace, suggest } from './problems.js';
+import { type Place, type Problem, showPlace, suggest } from './problems.js';
 
 /** Where a plugin was found; the order is that of precedence. */
 export type PluginSource = 'listed' | 'folder' | 'dependency' | 'built-in';
@@ -53,9 +56,11 @@ export interface Discovery {
   readonly plugins: readonly Plugin[];
   /** All that were found or listed, in the order of precedence. */
   readonly infos: readonly PluginInfo[];
-  /** About optional plugins that are not there, and shadowed ones. */
+  /** About plugins that are left out: optional or only found, and not sound, or shadowed. */
   readonly warnings: readonly string[];
   readonly problems: readonly Problem[];
+  /** Capabilities that each of `infos` brings or serves, by name, as far as they are known. */
+  readonly capabilities: ReadonlyMap<PluginInfo, readonly string[]>;
   /** Built-in plugins that are not listed and contribute nothing but their middleware. */
   readonly wrappers: readonly Plugin[];
 }
@@ -114,9 +119,11 @@ class Search {
   }
 
   result(): Discovery {
+    const infos = this.#candidates.map((candidate) => [infoOf(candidate), candidate.reading.manifest] as const);
     return {
       plugins: this.#inOrder(),
-      infos: this.#candidates.map(infoOf),
+      infos: infos.map(([info]) => info),
+      capabilities: new Map(infos.map(([info, manifest]) => [info, capabilitiesOf(manifest)])),
       warnings: this.#warnings,
       problems: this.#problems,
       wrappers: this.#candidates.flatMap(({ state, reading: { plugin } }) =>
@@ -275,29 +282,28 @@ class Search {
   }
 
   #fault(candidate: Candidate, faults: ManifestReading['faults']): void {
-    const { use, optional, place } = candidate;
-    const at = this.#placeOf(candidate);
-    const told = faults.map(({ code, place: own, message }) => {
-      const named = code === 'RC1107' ? `plugin "${use}": ${message.replace(/\.$/, '')}.` : message;
-      return { code, place: own ?? at, message: named };
+    const { use, source, optional } = candidate;
+    candidate.reason = faults.map(({ message }) => message).join(' ');
+    if (optional || source !== 'listed') this.#leaveOut(candidate, faults);
+    else {
+      for (const { code, place, message } of faults) {
+        const named = code === 'RC1107' ? `plugin "${use}": ${withoutDot(message)}.` : message;
+        const mayHelp = ['RC1106', 'RC1111', 'RC1114'].includes(code) && !message.includes('URLs are not loaded');
+        const hint = mayHelp ? ' Mark it "optional": true to continue without it.' : '';
+        this.#problems.push({ code, place: place ?? this.#placeOf(candidate), message: `${named}${hint}` });
+      }
+    }
+  }
+
+  #leaveOut(candidate: Candidate, faults: ManifestReading['faults']): void {
+    const { use, source, optional, place } = candidate;
+    const lines = faults.map(({ code, place: own, message }) => {
+      const at = own ?? this.#placeOf(candidate);
+      return `${code} ${at === place || at === null ? '' : `${showPlace(at)} `}${withoutDot(message)}`;
     });
-    candidate.reason = told.map(({ message }) => message).join(' ');
-    if (optional) {
-      const lines = told.map(({ code, place: own, message }) =>
-        own === place || own === null ? `${code} ${message}` : `${code} ${showPlace(own)} ${message}`,
-      );
-      this.#warnings.push(`optional plugin "${use}" is left out: ${lines.join('; ')}`);
-      return;
-    }
-    const mayHelp: readonly ProblemCode[] = ['RC1106', 'RC1111', 'RC1114'];
-    for (const problem of told) {
-      const isUrl = problem.message.includes('URLs are not loaded');
-      const hint = mayHelp.includes(problem.code) && !isUrl && candidate.source === 'listed';
-      const off =
-        candidate.source === 'listed' ? '' : ` It was found in ${use}; to leave it out, list it with "enabled": false.`;
-      const more = hint ? ' Mark it "optional": true to continue without it.' : off;
-      this.#problems.push({ ...problem, message: `${problem.message}${more}` });
-    }
+    const what = `${optional ? 'optional plugin' : 'plugin'} "${use}" is left out: ${lines.join('; ')}`;
+    const hint = source === 'listed' ? '' : '; to leave it out without a warning, list it with "enabled": false';
+    this.#warnings.push(`${what}${hint}`);
   }
 
   /** Where it is listed, else its manifest. */
@@ -355,6 +361,21 @@ function infoOf({ use, source, folder, state, reason, optional, reading: { manif
   };
 }
 
+/** Names of the capabilities that a plugin brings, and of those that its adapters serve. */
+function capabilitiesOf(manifest: PluginManifest | null): string[] {
+  const { adapters = [], capabilities = [] } = manifest?.contributes ?? {};
+  return [...capabilities.map(({ id }) => id), ...adapters.map(({ provides }) => provides)].map(nameOf);
+}
+
+function withoutDot(message: string): string {
+  return message.replace(/\.$/, '');
+}
+
+/** `Queue` of `Queue@1`. */
+export function nameOf(provides: string): string {
+  return provides.slice(0, provides.lastIndexOf('@'));
+}
+
 /** What to do is install it only where the name can be a package's: `npm i a/b` would fetch a stranger's repository. */
 function notInstalled(use: string, from: string, builtIn: readonly string[]): string {
   const asked = `plugin "${use}" is not installed (looked from ${from}).`;
@@ -393,15 +414,6 @@ function dependencyFolders(from: string): string[] {
 function carriesManifest(folder: string): boolean {
   const found = manifestFile(folder);
   return found !== null && (found.key === null || found.key in jsonOf(found.file));
-}
-
-/** What is no JSON carries no manifest, either; whoever owns the file is told by other tools. */
-function jsonOf(file: string): Record<string, unknown> {
-  try {
-    return Object(JSON.parse(readFileSync(file, 'utf8')));
-  } catch {
-    return {};
-  }
 }
 
 let builtIn: ReadonlyMap<string, Plugin> | undefined;

@@ -2,7 +2,7 @@
  * Reads the manifest of a plugin: `plugin.json` in its folder, or the key `rollout-cloud` of its package.json. No code of
  * a plugin runs here.
  */
-import { existsSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -127,7 +127,7 @@ export function readManifest(folder: string, { env, isBuiltIn = false }: Manifes
   else if (!isBuiltIn && isThere && !statSync(main).isFile()) {
     slips.push({ place: at(['main']), message: `main "${manifest.main}" is not a file; name the module to import` });
   } else if (!isBuiltIn && !isThere) {
-    slips.push({ place: at(['main']), message: `main "${manifest.main}" is not there; build the plugin first` });
+    slips.push({ place: at(['main']), message: `main "${manifest.main}" is not there; ${howToBuild(folder)}` });
   }
   if (slips.length > 0) return { ...invalid(slips), manifest };
 
@@ -153,6 +153,20 @@ function invalid(
   manifest: PluginManifest | null = null,
 ): ManifestReading {
   return { state: 'invalid', plugin: null, manifest, faults: faults.map((fault) => ({ code: 'RC1107', ...fault })) };
+}
+
+function howToBuild(folder: string): string {
+  const hasScript = typeof Object(jsonOf(join(folder, 'package.json')).scripts).build === 'string';
+  return hasScript ? 'build the plugin first: "npm run build" in its folder' : 'build the plugin first';
+}
+
+/** What is no JSON says nothing here; whoever owns the file is told by other tools. */
+export function jsonOf(file: string): Record<string, unknown> {
+  try {
+    return Object(JSON.parse(readFileSync(file, 'utf8')));
+  } catch {
+    return {};
+  }
 }
 
 /** What parsing finds wrong, told as a fault of the manifest. */

@@ -6,8 +6,9 @@ import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import { type Adapter, Catalog } from './catalog.js';
 import { preferences, sharedConfig } from './choice.js';
 import type { BindingEntry, ConfigPath, InstancesEntry, LoadedConfig } from './config.js';
-import type { Discovery } from './discovery.js';
+import type { Discovery, PluginInfo } from './discovery.js';
 import { cycles } from './graph.js';
+import type { Plugin } from './manifest.js';
 import { type PlannedInstance, PlannedInstances, type PlannedMiddleware, type Requirement } from './planned.js';
 import { type Place, type Problem, type ProblemCode, problemsError, suggest } from './problems.js';
 import { isSchema } from './schemas.js';
@@ -29,6 +30,19 @@ export interface Plan {
   explainMissing(capability: string, name?: string, id?: string): Problem;
   /** About what is optional and left out. */
   readonly warnings: readonly string[];
+}
+
+/** Plugins whose middleware is put around an instance. */
+export function wrappersIn({ instances }: Pick<Plan, 'instances'>): ReadonlySet<Plugin> {
+  return new Set([...instances.values()].flatMap(({ middleware }) => middleware.map(({ plugin }) => plugin)));
+}
+
+/** All that were found or listed. A built-in plugin that is not listed is ready where its middleware is used. */
+export function pluginsOf(plan: Pick<Plan, 'instances' | 'discovery'>): readonly PluginInfo[] {
+  const used = new Set([...wrappersIn(plan)].map(({ manifest }) => manifest.id));
+  return plan.discovery.infos.map((info) =>
+    info.state === 'discovered' && used.has(info.id ?? '') ? { ...info, state: 'ready', reason: null } : info,
+  );
 }
 
 /** Capabilities that are served without a binding, each for the next, are found out by recursion: past this, bind one. */
@@ -123,7 +137,8 @@ class Planner implements Plan {
     const path = ['bindings', capability];
     const known = this.#knownCapabilities;
     if (!known.includes(capability)) {
-      const message = `bindings.${capability}: no such capability.${suggest(capability, known)}`;
+      const why = this.catalog.whoWouldHave(capability) ?? `.${suggest(capability, known)}`;
+      const message = `bindings.${capability}: no such capability${why}`;
       this.#problem('RC1003', this.config.place(path, 'key'), message);
       return;
     }
@@ -330,6 +345,8 @@ class Planner implements Plan {
 
   #nothingProvides(capability: string): Problem {
     const known = this.#knownCapabilities;
+    const away = this.catalog.whoWouldHave(capability);
+    if (away !== null) return { code: 'RC1121', place: null, message: `nothing provides ${capability}${away}` };
     if (!known.includes(capability)) {
       return {
         code: 'RC1121',

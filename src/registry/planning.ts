@@ -2,7 +2,7 @@
 import { type ConfigSources, loadConfig } from './config.js';
 import { discover, type PluginInfo } from './discovery.js';
 import { type GraphEdge, graphOf } from './graph.js';
-import { type PlannedInstance, tryPlan } from './plan.js';
+import { type PlannedInstance, pluginsOf, tryPlan } from './plan.js';
 import { type Place, type Problem, sortProblems } from './problems.js';
 import { redact } from './schema.js';
 import { adapterSchema } from './schemas.js';
@@ -41,7 +41,7 @@ export function planReport(sources: ConfigSources): HostPlan {
   const { plan, problems } = tryPlan(config, discovery);
   const { instances, edges } = graphOf(plan.instances);
   return {
-    plugins: discovery.infos,
+    plugins: pluginsOf(plan),
     instances: instances.map(({ instance }) => infoOf(plan.instances.get(instance) as PlannedInstance)),
     edges,
     warnings: [...discovery.warnings, ...plan.warnings],

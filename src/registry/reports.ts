@@ -7,6 +7,7 @@ import { messageOf } from './ending.js';
 import type { HostState } from './events.js';
 import type { Instance, InstanceState } from './instance.js';
 import type { PluginState } from './loading.js';
+import { pluginsOf } from './plan.js';
 import type { Place } from './problems.js';
 import { redact } from './schema.js';
 import { adapterSchema } from './schemas.js';
@@ -104,7 +105,7 @@ export function bindingInfo({ planned, state }: Instance): BindingInfo {
 }
 
 export function foundPlugins({ outline, runs }: Assembly): FoundPlugin[] {
-  return outline.plan.discovery.infos.map((info) => {
+  return pluginsOf(outline.plan).map((info) => {
     const run = info.state === 'ready' && info.id !== null ? runs.get(info.id) : undefined;
     return { ...info, state: run?.state ?? info.state, loadMs: run?.loadMs ?? null };
   });

@@ -46,6 +46,20 @@ function bindPlugin(
   place.write('plugins.json', JSON.stringify({ plugins, bindings: { ...LOCAL.bindings, ...bindings } }));
 }
 
+test('a plugin that cannot be used and that nothing needs is a warning, with what to do', async () => {
+  place.write('plugins/new/plugin.json', '{ "id": "new", "version": "1.0.0", "main": "./x.js", "contributes": {} }');
+  const told = await place.run(['doctor']);
+  expect(told.code).toBe(0);
+  expect(told.stdout).toMatch(
+    /^warn +new +plugin +- +main "\.\/x\.js" is not there; build the plugin first\n +-> mend it in .*plugins\/new; or leave it out/m,
+  );
+  expect(told.stdout).toMatch(/\d ok, 2 warnings, 0 failed/);
+  const { plugins } = JSON.parse((await place.run(['doctor', '--json'])).stdout) as { plugins: object[] };
+  expect(plugins).toEqual([
+    expect.objectContaining({ plugin: 'new', detail: expect.stringContaining('is not there') }),
+  ]);
+});
+
 describe('a healthy configuration', () => {
   test('each instance answers a real round trip; an unset secret is a warning, not a failure', async () => {
     const { code, stderr, findings } = await doctor();

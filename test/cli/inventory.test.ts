@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { plan } from '../../src/registry/index.js';
 import { bindOdd } from './odd-plugin.js';
 import { LOCAL, Place } from './support.js';
 
@@ -300,6 +301,27 @@ describe('plugins list, of plugins', () => {
     expect(stdout).toMatch(/^odd 1\.0\.0 +ready +listed$/m);
     expect(stdout).toMatch(/^rollout\.gpu-nvml \S+ +disabled +listed +it is disabled$/m);
     expect(stdout).toMatch(/^rollout\.middleware \S+ +discovered +built-in +it is built in and not listed$/m);
+  });
+
+  test('a built-in one that is not listed is ready where its middleware is used', async () => {
+    const bindings = { ...LOCAL.bindings, Storage: { adapter: 'local.memory', middleware: ['retry'] } };
+    place.write('plugins.json', JSON.stringify({ bindings }));
+    expect((await place.run(['plugins', 'list'])).stdout).toMatch(/^rollout\.middleware \S+ +ready +built-in$/m);
+    const { plugins } = await plan({ config: place.path('plugins.json') });
+    expect(plugins.find(({ id }) => id === 'rollout.middleware')).toMatchObject({ state: 'ready', reason: null });
+  });
+
+  test('of one that is broken the reason, and what else is there', async () => {
+    place.write(
+      'plugins/new/plugin.json',
+      '{ "id": "new", "version": "1.0.0", "main": "./dist/index.js", "contributes": {} }',
+    );
+    const { code, stdout, stderr } = await place.run(['plugins', 'list']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /^new 1\.0\.0 +invalid +folder +main "\.\/dist\/index\.js" is not there; build the plugin first$/m,
+    );
+    expect(stderr).toMatch(/^rollout-cloud: warning: plugin ".*new" is left out: RC1107 /);
   });
 });
 

@@ -1,6 +1,6 @@
 import { mkdirSync, renameSync, symlinkSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { SecretStore } from '../../src/contracts/index.js';
+import { SecretStore, Storage } from '../../src/contracts/index.js';
 import { loadConfig } from '../../src/registry/config.js';
 import { discover } from '../../src/registry/discovery.js';
 import { VERSION } from '../../src/registry/index.js';
@@ -364,12 +364,58 @@ describe('plugins that are not listed', () => {
     expect(await asks({ plugins: [], bindings: BOUND })).toBe('acme.vault#default:x');
   });
 
-  test('one that is not sound is told, with how to leave it out', async () => {
-    space.plugin({ ...VAULT, manifest: { main: undefined } });
-    expect(await problem({ plugins: [] })).toMatch(
-      /^RC1107 <space>.plugins.acme.vault.plugin.json:1:1 plugin "<space>.plugins.acme.vault": main is missing. It was found in .*"enabled": false/,
+  test('one that is not sound and that nothing needs is a warning, with what to do', async () => {
+    space.plugin({ ...VAULT, manifest: { main: './dist/index.js' } });
+    space.write('plugins/acme.vault/package.json', { name: 'vault', scripts: { build: 'tsc -p .' } });
+    const memory = { Storage: { adapter: 'local.memory' } };
+    const host = await space.host({ bindings: memory });
+    expect(host.warnings.map((line) => line.replaceAll(space.folder, '<space>'))).toEqual([
+      'plugin "<space>/plugins/acme.vault" is left out: RC1107 <space>/plugins/acme.vault/plugin.json:4:11 ' +
+        'main "./dist/index.js" is not there; build the plugin first: "npm run build" in its folder; ' +
+        'to leave it out without a warning, list it with "enabled": false',
+    ]);
+    expect(host.plugins().find(({ id }) => id === 'acme.vault')).toMatchObject({
+      state: 'invalid',
+      reason: 'main "./dist/index.js" is not there; build the plugin first: "npm run build" in its folder',
+    });
+    await host.get(Storage);
+    const disabled = await space.host({ plugins: [{ use: './plugins/acme.vault', enabled: false }] });
+    expect(disabled.warnings).toEqual([]);
+  });
+
+  test.each([
+    ['no JSON', '{'],
+    ['another version', { engines: { node: '<18' } }],
+    ['what it depends on', { dependsOn: ['acme.gone'] }],
+    ['a built-in plugin’s id', { id: 'rollout.middleware' }],
+  ])('one that nothing needs takes nobody down, for %s', async (_, manifest) => {
+    space.plugin({ ...VAULT, manifest: typeof manifest === 'string' ? {} : manifest });
+    if (typeof manifest === 'string') space.write('plugins/acme.vault/plugin.json', manifest);
+    const host = await space.host({ bindings: { Storage: { adapter: 'local.memory', middleware: ['retry'] } } });
+    expect(host.warnings).toEqual([expect.stringMatching(/^plugin ".*acme.vault" is left out: RC1/)]);
+    await host.get(Storage);
+  });
+
+  test('one that is not sound is an error where a binding, a middleware, a requirement or a demand needs it', async () => {
+    const contributes = { adapters: VAULT.adapters, middleware: [{ id: 'acme.wrap', wraps: ['*'] }] };
+    const why = 'plugin "<space>/plugins/acme.vault", which has it, is not available: main "./none.mjs" is not there';
+    space.plugin({ ...VAULT, manifest: { main: './none.mjs', contributes } });
+    expect(await problem({ bindings: BOUND })).toContain(
+      `RC1102 <space>/plugins.json:4:18 no adapter "acme.vault" for SecretStore: ${why}`,
     );
-    await expect(space.host({ plugins: [{ use: './plugins/acme.vault', enabled: false }] })).resolves.toBeDefined();
+    const wrapped = { Storage: { adapter: 'local.memory', middleware: ['acme.wrap'] } };
+    expect(await problem({ bindings: wrapped })).toContain(`no middleware "acme.wrap" for Storage@1: ${why}`);
+    const listed = space.plugin({
+      ...VAULT,
+      id: 'needs.it',
+      manifest: { contributes: { adapters: [{ id: 'needs.it', provides: 'Queue@1', requires: ['SecretStore'] }] } },
+    });
+    expect(await problem({ plugins: [listed], bindings: { Queue: { adapter: 'needs.it' } } })).toContain(
+      `requires SecretStore: nothing provides SecretStore: ${why}`,
+    );
+    const host = await space.host({ plugins: [] });
+    await expect(host.get(SecretStore)).rejects.toThrow('RC1121 nothing provides SecretStore: plugin "');
+    await expect(space.host({ bindings: { 'acme.vault/Notes': { adapter: 'x' } } })).rejects.toThrow('RC1003');
   });
 
   test('of one id the first is taken, the next reported as shadowed', async () => {

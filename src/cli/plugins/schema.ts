@@ -7,7 +7,6 @@ import { systemError } from '../../contracts/errors.js';
 import { loadConfig } from '../../registry/config.js';
 import { withSchema } from '../../registry/document.js';
 import { installedSchema } from '../../registry/installed.js';
-import { showProblem } from '../../registry/problems.js';
 import { examples } from '../arguments.js';
 import type { Cli } from '../io.js';
 import { tell, writeJson, writeLine } from '../output.js';
@@ -32,7 +31,7 @@ async function schema(cli: Cli, { stdout = false }: { stdout?: boolean }): Promi
   const { config: file, profile, set, env } = cli;
   // What is wrong in the bindings may be why the schema is wanted: the plugins alone have to be there.
   const config = loadConfig({ config: file, set, env, ...(profile !== undefined && { profile }) });
-  const made = installedSchema(config, (problem) => tell(cli, `warning: not in the schema: ${showProblem(problem)}`));
+  const made = installedSchema(config, (reason) => tell(cli, `warning: not in the schema: ${reason}`));
   if (stdout) {
     writeJson(cli, made);
     return;
