@@ -175,7 +175,7 @@ describe('folders', () => {
         await import('sqlite3');
         process.seteuid(65534);
         const storage = await SqliteStorage.open(${JSON.stringify(file('theirs/deep/x.db'))});
-        console.log(await put(storage, 'a'));
+        console.log(String(await put(storage, 'a')));
         await storage.close();`;
       const run = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
       expect(run).toMatchObject({ stderr: '', stdout: 'true\n' });
