@@ -28,12 +28,13 @@ import { itemUnknown } from './queue/holding.js';
 import { idTimeMs } from './queue/ids.js';
 import { requireFits } from './queue/options.js';
 import { Waiters } from './queue/waiters.js';
-import { Batches, type Call } from './sqlite-queue/batches.js';
+import { Batches, type Call, type Work } from './sqlite-queue/batches.js';
 import { Bell } from './sqlite-queue/bell.js';
 import { bootId, bootMs } from './sqlite-queue/boot-clock.js';
-import { enter, giveBack, type Slot, takeSlot } from './sqlite-queue/openers.js';
+import { enter, giveBackSome, type Slot, takeSlot } from './sqlite-queue/openers.js';
 import { checkOptions, type SqliteQueueOptions, type SqliteQueueSettings } from './sqlite-queue/options.js';
-import { DEAD, PENDING, QUEUE_SCHEMA, type Sums, Table } from './sqlite-queue/table.js';
+import { ITEMS_PER_BATCH, inBatches } from './sqlite-queue/paced.js';
+import { DEAD, DELAYED, PENDING, type Place, QUEUE_SCHEMA, type Sums, Table, type Way } from './sqlite-queue/table.js';
 import { requireSafe, type SqlConnection, Statements } from './storage/engine.js';
 import { makeFolder } from './storage/folder.js';
 import { NODE_SQLITE } from './storage/node-engine.js';
@@ -49,9 +50,8 @@ export const SQLITE_QUEUE_FEATURES = ['lease', 'replay', 'delay', 'key', 'dead-l
 /** A waiting `receive` looks again after so long even if no bell rang, in case a ring was lost. */
 const RECHECK_MS = 1_000;
 
-/** Rows that `purge` deletes in one transaction, and dead letters that are read at once. */
-const ROWS_PER_PURGE = 1_000;
-const LETTERS_PER_READ = 16;
+/** Dead letters that are read at once. */
+const LETTERS_PER_READ = 256;
 
 interface Parts {
   readonly path: string;
@@ -122,9 +122,9 @@ export class SqliteQueue implements Queue {
       slot = await takeSlot(engine, file);
       const statements = new Statements(connection);
       const { name, clock } = settings;
-      await connection.exec('BEGIN IMMEDIATE');
       const nowMs = bootMs(clock);
-      const entry = {
+      const wallMs = clock.wallMs();
+      const queue = await enter({
         engine,
         file,
         connection,
@@ -133,10 +133,8 @@ export class SqliteQueue implements Queue {
         slot: slot.number,
         boot,
         nowMs,
-        wallMs: clock.wallMs(),
-      };
-      const queue = await enter(entry);
-      await connection.exec('COMMIT');
+        wallMs,
+      });
       const opened = new SqliteQueue({ path: file, settings, connection, statements, slot, queue, release });
       opened.#bell.ring();
       return checked(Queue, opened, { adapter: 'local.sqlite-queue', features: SQLITE_QUEUE_FEATURES });
@@ -206,7 +204,7 @@ export class SqliteQueue implements Queue {
   async *deadLetters(): AsyncGenerator<QueueItem> {
     for (let after = ''; ; ) {
       const from = after;
-      const page = await this.#work(false, (table) => table.letters(from, LETTERS_PER_READ));
+      const page = await this.#work('read', (table) => table.letters(from, LETTERS_PER_READ));
       for (const { id, payload, attempts } of page) yield { id, payload, attempts, token: null, leaseMs: null };
       after = page.at(-1)?.id ?? '';
       if (after === '') return;
@@ -214,7 +212,7 @@ export class SqliteQueue implements Queue {
   }
 
   async requeue(id: QueueItemId): Promise<void> {
-    await this.#work(true, async (table, sums) => {
+    await this.#work('durable', async (table, sums) => {
       const row = (await table.find([id])).get(id);
       if (row?.state !== DEAD) throw itemUnknown(id, 'a dead letter of this queue');
       sums.dead--;
@@ -226,28 +224,14 @@ export class SqliteQueue implements Queue {
   }
 
   async purge(which: 'pending' | 'dead'): Promise<number> {
-    for (let purged = 0; ; ) {
-      const count = await this.#work(true, async (table, sums) => {
-        const rows = await table.purgeable(which, ROWS_PER_PURGE);
-        for (const { state, bytes } of rows) {
-          if (state === DEAD) sums.deadBytes -= bytes;
-          else sums.bytes -= bytes;
-          sums[state === DEAD ? 'dead' : state === PENDING ? 'pending' : 'delayed']--;
-        }
-        await table.remove(rows.map(({ id }) => id));
-        await table.freeKeys(
-          rows.flatMap(({ key }) => key ?? []),
-          0,
-        );
-        return rows.length;
-      });
-      purged += count;
-      if (count === 0) return purged;
-    }
+    const { last } = await this.#work('read', async (_, sums) => sums);
+    if (which === 'dead') return this.#purge('dead', DEAD, last);
+    // In this order: what is due meanwhile has joined the line by then.
+    return (await this.#purge('timed', DELAYED, last)) + (await this.#purge('ready', PENDING, last));
   }
 
   async stats(): Promise<QueueStats> {
-    const { sums, first } = await this.#work(false, async (table, now) => ({
+    const { sums, first } = await this.#work('write', async (table, now) => ({
       sums: { ...now },
       first: await table.first(),
     }));
@@ -273,12 +257,12 @@ export class SqliteQueue implements Queue {
     try {
       await this.#batches.idle();
       // Should it fail, the next opening does it: this slot's lock is free by then.
-      await this.#work(false, async (table, sums) => {
-        const given = await giveBack(connection, table, [slot.number]);
-        Object.assign(sums, await table.load());
-        await connection.all('DELETE FROM opener WHERE slot = ?', slot.number);
-        if (given > 0) this.#bell.ring();
+      let seq: number | null = null;
+      await inBatches(async () => {
+        seq = await this.#work('write', (table, sums) => giveBackSome(table, sums, slot.number, seq));
+        return seq === null ? 'done' : 'more';
       });
+      await this.#work('write', (table) => table.leave());
     } finally {
       this.#closed = true;
       await this.#batches.idle();
@@ -306,14 +290,32 @@ export class SqliteQueue implements Queue {
     return this.#ask((asked) => ({ kind: 'settle', how, id, token, ms, ...asked }));
   }
 
-  #work<T>(durable: boolean, run: (table: Table, sums: Sums) => Promise<T>): Promise<T> {
+  #work<T>(how: Work['how'], run: (table: Table, sums: Sums) => Promise<T>): Promise<T> {
     return this.#ask<T>(({ resolve, reject }) => ({
       kind: 'work',
-      durable,
+      how,
       run,
       resolve: (value) => resolve(value as T),
       reject,
     }));
+  }
+
+  /** Goes along a way, once, and deletes the items in a state whose ids are not after `through`. */
+  async #purge(way: Way, state: typeof DEAD | typeof DELAYED | typeof PENDING, through: string): Promise<number> {
+    let purged = 0;
+    let place: Place = { after: Number.MIN_SAFE_INTEGER, id: '' };
+    await inBatches(async () => {
+      const [page, doomed] = await this.#work('durable', async (table, sums) => {
+        const page = await table.walk(way, place, through, ITEMS_PER_BATCH);
+        const doomed = page.filter((row) => row.state === state);
+        await table.purge(doomed, sums);
+        return [page, doomed] as const;
+      });
+      purged += doomed.length;
+      place = page.at(-1) ?? place;
+      return page.length < ITEMS_PER_BATCH ? 'done' : 'more';
+    });
+    return purged;
   }
 
   #onPending(count: number): void {

@@ -64,8 +64,8 @@ export interface Settle extends Asked<void> {
 /** Anything else, with the transaction to itself as far as its statements go. */
 export interface Work extends Asked<unknown> {
   readonly kind: 'work';
-  /** Whether it is to survive what the queue promises. */
-  readonly durable: boolean;
+  /** `read`: it writes nothing, and needs nobody to wait. `durable`: it is to survive what the queue promises. */
+  readonly how: 'read' | 'write' | 'durable';
   run(table: Table, sums: Sums, nowMs: number): Promise<unknown>;
 }
 export type Call = Enqueue | Take | Settle | Work;
@@ -133,7 +133,8 @@ export class Batches {
     try {
       if (this.#broken !== null) throw this.#broken;
       await this.#sync(calls);
-      await this.#transaction(() => batch.run(calls));
+      const reads = calls.every((call) => call.kind === 'work' && call.how === 'read');
+      await this.#transaction(reads ? 'BEGIN' : 'BEGIN IMMEDIATE', () => batch.run(calls, reads));
       committed = true;
       this.#options.confirm();
     } catch (error) {
@@ -154,16 +155,16 @@ export class Batches {
   /** A hand-over needs no sync: after a power cut no lease holds, and a count may be lost, never an item. */
   async #sync(calls: readonly Call[]): Promise<void> {
     const { settings, connection } = this.#options;
-    const durable = calls.some((call) => (call.kind === 'work' ? call.durable : call.kind !== 'take'));
+    const durable = calls.some((call) => (call.kind === 'work' ? call.how === 'durable' : call.kind !== 'take'));
     const level = durable || settings.durability === 'off' ? settings.durability : 'normal';
     if (level === this.#level) return;
     await connection.exec(`PRAGMA synchronous = ${SYNCHRONOUS[level]}`);
     this.#level = level;
   }
 
-  async #transaction(work: () => Promise<void>): Promise<void> {
+  async #transaction(begin: 'BEGIN' | 'BEGIN IMMEDIATE', work: () => Promise<void>): Promise<void> {
     const { connection, statements } = this.#options;
-    await (await statements.of('BEGIN IMMEDIATE')).run();
+    await (await statements.of(begin)).run();
     try {
       await work();
       await (await statements.of('COMMIT')).run();
@@ -205,12 +206,13 @@ class Batch {
     this.#wallMs = settings.clock.wallMs();
   }
 
-  async run(calls: readonly Call[]): Promise<void> {
+  /** @param reads whether nothing is to be written */
+  async run(calls: readonly Call[], reads: boolean): Promise<void> {
     const sums = await this.#table.load();
     const before = JSON.stringify(sums);
     const pendingBefore = sums.pending;
     this.nextDue = sums.nextDue;
-    await this.#endDue(sums);
+    if (!reads) await this.#endDue(sums);
     const settles = calls.filter((call) => call.kind === 'settle');
     if (settles.length > 0) await this.#settle(settles, sums);
     const enqueues = calls.filter((call) => call.kind === 'enqueue');
@@ -238,8 +240,8 @@ class Batch {
   async #endDue(sums: Sums): Promise<void> {
     if (sums.nextDue === null || sums.nextDue > this.#nowMs) return;
     const due = await this.#table.due(this.#nowMs);
-    const front = due.filter(({ attempts }) => attempts > 0);
-    const back = due.filter(({ attempts }) => attempts === 0).sort((one, other) => one.due - other.due);
+    const front = due.filter(({ attempts }) => attempts > 0).sort((one, other) => (one.id < other.id ? -1 : 1));
+    const back = due.filter(({ attempts }) => attempts === 0);
     sums.head -= front.length;
     await this.#table.update([
       ...front.map(({ id, attempts }, i) => ({ id, attempts, state: PENDING, seq: sums.head + i })),

@@ -125,6 +125,23 @@ const PACKED_BYTES_MAX = 4 * 1024 * 1024;
 /** Deadlines that one transaction ends: more wait for the next one. */
 const DUE_MAX = 10_000;
 
+/** Bytes of dead letters that are read together; a larger one is read alone. */
+const LETTER_BYTES_MAX = 8 * 1024 * 1024;
+
+/** A place on a way: `after`, and among those that are equal in it, `id`. */
+export interface Place {
+  readonly after: number | string;
+  readonly id: string;
+}
+
+/** Ways over many items, each along an index, so that a page costs what it holds. Among the timed ones are leases. */
+const WAYS = {
+  ready: { place: 'seq', where: `state = ${PENDING} AND seq > ?2`, order: 'seq' },
+  timed: { place: 'due', where: 'due IS NOT NULL AND (due, id) > (?2, ?3)', order: 'due, id' },
+  dead: { place: 'id', where: `state = ${DEAD} AND id > ?3`, order: 'id' },
+} as const;
+export type Way = keyof typeof WAYS;
+
 const COLUMNS = 'queue, id, state, seq, due, wall, key, bytes, payload';
 const INSERT_ONE = `INSERT INTO item (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_PACKED = `INSERT INTO item (${COLUMNS}) SELECT ?3, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
@@ -148,11 +165,6 @@ export class Table {
     this.#statements = statements;
     this.#queue = queue;
     this.#slot = slot;
-  }
-
-  /** The table as it looks for another queue of the file. */
-  of(queue: number): Table {
-    return new Table(this.#connection, this.#statements, queue, this.#slot);
   }
 
   async load(): Promise<Sums> {
@@ -179,11 +191,11 @@ export class Table {
     )) as never;
   }
 
-  /** Those whose lease or delay is over, oldest first. */
+  /** Those whose lease or delay is over, first those that were over first. */
   async due(nowMs: number): Promise<(ItemRow & { readonly due: number })[]> {
     return (await this.#all(
       `SELECT id, state, token, attempts, bytes, key, due FROM item WHERE queue = ? AND due IS NOT NULL AND due <= ?
-       ORDER BY id LIMIT ${DUE_MAX}`,
+       ORDER BY due, id LIMIT ${DUE_MAX}`,
       this.#queue,
       nowMs,
     )) as never;
@@ -211,19 +223,57 @@ export class Table {
     return new Map(rows.map((row) => [row.id, row]));
   }
 
-  /** Items that a purge may delete. */
-  async purgeable(which: 'pending' | 'dead', limit: number): Promise<ItemRow[]> {
-    const columns = 'SELECT id, state, token, attempts, bytes, key FROM item WHERE queue = ?1';
-    const delayed = `SELECT * FROM (${columns} AND due IS NOT NULL AND state = ${DELAYED} LIMIT ?2)`;
-    const pending = `SELECT * FROM (${columns} AND state = ${PENDING} LIMIT ?2)`;
-    const sql = which === 'dead' ? `${columns} AND state = ${DEAD} LIMIT ?2` : `${pending} UNION ALL ${delayed}`;
-    return (await this.#all(sql, this.#queue, limit)) as never;
+  /** Some of the items along a way, after a place on it, whose ids are not after `through`. */
+  async walk(way: Way, { after, id }: Place, through: string, limit: number): Promise<(ItemRow & Place)[]> {
+    const { place, where, order } = WAYS[way];
+    return (await this.#all(
+      `SELECT id, state, token, attempts, bytes, key, ${place} AS after FROM item INDEXED BY ${way}
+       WHERE queue = ?1 AND ${where} AND id <= ?4 ORDER BY ${order} LIMIT ?5`,
+      this.#queue,
+      after,
+      id,
+      through,
+      limit,
+    )) as never;
   }
 
+  /** Dead letters after an id, oldest first: as many as are asked for, but no more than {@link LETTER_BYTES_MAX} together. */
   async letters(after: string, limit: number): Promise<(ItemRow & { readonly payload: Uint8Array })[]> {
     return (await this.#all(
-      `SELECT id, state, token, attempts, bytes, key, payload FROM item WHERE queue = ? AND state = ${DEAD} AND id > ?
-       ORDER BY id LIMIT ?`,
+      `WITH next AS MATERIALIZED (
+         SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM (
+           SELECT id, bytes FROM item INDEXED BY dead WHERE queue = ?1 AND state = ${DEAD} AND id > ?2 ORDER BY id LIMIT ?3))
+       SELECT item.id, state, token, attempts, bytes, key, payload FROM next CROSS JOIN item
+       WHERE item.queue = ?1 AND item.id = next.id AND (before = 0 OR before + bytes <= ${LETTER_BYTES_MAX})
+       ORDER BY item.id`,
+      this.#queue,
+      after,
+      limit,
+    )) as never;
+  }
+
+  /** Items that an opener has taken, oldest first. */
+  async held(slot: number, limit: number): Promise<Pick<ItemRow, 'id' | 'attempts'>[]> {
+    const sql = 'SELECT id, attempts FROM item WHERE opener = ? AND queue = ? ORDER BY id LIMIT ?';
+    return (await this.#all(sql, slot, this.#queue, limit)) as never;
+  }
+
+  /** The opening that this table is of is none any more. */
+  async leave(): Promise<void> {
+    await this.#run('DELETE FROM opener WHERE slot = ?', this.#slot);
+  }
+
+  async countHeld(slot: number): Promise<number> {
+    const [row] = await this.#all('SELECT count(*) AS n FROM item WHERE opener = ? AND queue = ?', slot, this.#queue);
+    return Number(row?.n);
+  }
+
+  /** Items of the temporary table `given` that are still where it says, with their rows in it: those after a row. */
+  async given(after: number, limit: number): Promise<(Pick<ItemRow, 'id' | 'attempts'> & { readonly row: number })[]> {
+    return (await this.#all(
+      `SELECT item.id AS id, attempts, given.rowid AS row FROM given CROSS JOIN item
+       WHERE given.rowid > ?2 AND given.rowid <= ?2 + ?3
+         AND item.queue = ?1 AND item.id = given.id AND item.state = ${PENDING} AND item.seq = given.seq`,
       this.#queue,
       after,
       limit,
@@ -281,6 +331,20 @@ export class Table {
     if (ids.length === 0) return;
     const sql = 'DELETE FROM item WHERE queue = ? AND id IN (SELECT value FROM json_each(?))';
     await this.#run(sql, this.#queue, JSON.stringify(ids));
+  }
+
+  /** Deletes items that nobody has, and frees their keys. */
+  async purge(rows: readonly ItemRow[], sums: Sums): Promise<void> {
+    for (const { state, bytes } of rows) {
+      if (state === DEAD) sums.deadBytes -= bytes;
+      else sums.bytes -= bytes;
+      sums[state === DEAD ? 'dead' : state === PENDING ? 'pending' : 'delayed']--;
+    }
+    await this.remove(rows.map(({ id }) => id));
+    await this.freeKeys(
+      rows.flatMap(({ key }) => key ?? []),
+      0,
+    );
   }
 
   /** What a key stands for, unless its time is over. */
