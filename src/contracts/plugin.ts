@@ -134,6 +134,14 @@ export interface Instances<T> extends ReadonlyArray<T> {
   readonly failed: readonly { readonly name: string; readonly error: unknown }[];
 }
 
+export interface GetAllOptions {
+  /**
+   * How long each may take to be activated, ms; one that takes longer is among `failed` of this answer, and goes on being
+   * activated. Default: as long as the host gives it.
+   */
+  readonly withinMs?: number;
+}
+
 /** How an instance is, as it says itself. */
 export interface Health {
   /** `degraded`: it serves, but worse than it should, e.g. from one replica of three. */
@@ -184,7 +192,7 @@ export interface PluginContext<Config = Record<string, unknown>> {
    * Every instance of a capability that the manifest requires with `*`, activated where needed. One that cannot be
    * activated is left out, and `failed` of the answer says why; the next call tries it again.
    */
-  getAll<T extends object>(capability: Capability<T>): Promise<Instances<T>>;
+  getAll<T extends object>(capability: Capability<T>, options?: GetAllOptions): Promise<Instances<T>>;
   /**
    * Hands over something to be released after the instance is disposed, or at once when activation fails; in reverse
    * order of the calls. Returns the resource.

@@ -75,6 +75,9 @@ export function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
   });
 }
 
+/** The longest that a timer of Node can wait. */
+export const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** Settles as `work` does, unless it takes longer. */
 export async function withTimeout<T>(work: Promise<T>, ms: number, late: () => Error): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

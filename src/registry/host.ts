@@ -12,6 +12,7 @@ import type { RetryPolicy } from './backoff.js';
 import { type ConfigSources, loadConfig } from './config.js';
 import type { Container, Newable } from './container.js';
 import { discover } from './discovery.js';
+import { TIMER_MS_MAX } from './ending.js';
 import type { HostEvents, Unsubscribe } from './events.js';
 import type { Explanation } from './explain.js';
 import type { HostGraph } from './graph.js';
@@ -186,9 +187,6 @@ function checkOptions(options: HostOptions): void {
   if (maxMs !== undefined) check.integer('options.retry.maxMs', maxMs, 0);
   if (stopMs !== undefined) check.integer('options.stopMs', stopMs, 1, TIMER_MS_MAX);
 }
-
-/** The longest that a timer of Node can wait. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
 
 const CONSOLE: Logger = {
   debug() {},

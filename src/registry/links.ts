@@ -2,8 +2,8 @@
 import * as check from '../contracts/arguments.js';
 import { type Capability, checked } from '../contracts/capability.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
-import type { Instances, PluginContext } from '../contracts/plugin.js';
-import { closed, failure } from './ending.js';
+import type { GetAllOptions, Instances, PluginContext } from '../contracts/plugin.js';
+import { closed, failure, TIMER_MS_MAX, withTimeout } from './ending.js';
 import type { Instance } from './instance.js';
 import type { Plan, PlannedInstance, Requirement } from './plan.js';
 import { problemsError } from './problems.js';
@@ -33,8 +33,11 @@ export function linksOf(
 ): Pick<PluginContext, 'has' | 'get' | 'getAll'> {
   const who = `${from.key} (adapter ${from.adapter.manifest.id})`;
   const by = () => (activation.settled ? new Waiter(from.key, host.waits.current) : activation);
-  const acquire = async (instance: Instance) => {
-    const active = await instance.acquire(by());
+  const acquire = async (instance: Instance, withinMs?: number) => {
+    const { key } = instance.planned;
+    const late = () => failure('RC1302', `${key} was not activated within ${withinMs} ms`);
+    const activating = Promise.resolve(instance.acquire(by()));
+    const active = await (withinMs === undefined ? activating : withTimeout(activating, withinMs, late));
     activation.given.add(instance.planned.key);
     instances.get(from.key)?.regained(instance.planned.key);
     return active;
@@ -66,11 +69,13 @@ export function linksOf(
       if (instance === undefined) throw problemsError([plan.explainMissing(capability.name, name)]);
       return host.faces.of(capability, await acquire(instance));
     },
-    getAll: async <T extends object>(capability: Capability<T>): Promise<Instances<T>> => {
+    getAll: async <T extends object>(capability: Capability<T>, options?: GetAllOptions): Promise<Instances<T>> => {
       refuseStopped(checkToken(capability).name);
+      const { withinMs } = check.known('options', options, ['withinMs']);
+      if (withinMs !== undefined) check.integer('withinMs', withinMs, 1, TIMER_MS_MAX);
       const { instances: all, failed: unservable } = required(capability, ['many']);
       const settled = await Promise.allSettled(
-        all.map(async (instance) => host.faces.of(capability, await acquire(instance))),
+        all.map(async (instance) => host.faces.of(capability, await acquire(instance, withinMs))),
       );
       const failed: { name: string; error: unknown }[] = [
         ...unservable.map(({ name, problem }) => ({ name, error: problemsError([problem]) })),

@@ -11,7 +11,7 @@ import {
   Storage,
 } from '../../src/contracts/index.js';
 import { createHost, type Host } from '../../src/registry/index.js';
-import { NAMING_STORE, Workspace } from '../support/workspace.js';
+import { NAMING_STORE, type TestPlugin, Workspace } from '../support/workspace.js';
 
 let space: Workspace;
 beforeEach(() => {
@@ -481,6 +481,60 @@ describe('activation', () => {
       expect.stringContaining('"unset" is left out: bindings.GpuEnumerator.config.lib is missing'),
     ]);
   });
+});
+
+describe('getAll within a time', () => {
+  const GPUS: TestPlugin = {
+    id: 'acme.gpus',
+    adapters: [
+      { id: 'hangs', provides: 'GpuEnumerator@1', timeouts: { activateMs: 60_000 } },
+      { id: 'good', provides: 'GpuEnumerator@1' },
+      { id: 'hint', provides: 'ComputeHint@1', requires: ['GpuEnumerator*'] },
+    ],
+    code: `export default definePlugin({ adapters: {
+      hangs: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+      good: () => ({ enumerate: async () => ({
+        gpus: [{ vendor: 'x', model: 'X1', memoryMib: 1, source: 'good' }], source: 'good', reason: null, driverVersion: null,
+      }) }),
+      hint: (ctx) => ({
+        inventory: async ({ gpuMaxAgeMs }) => {
+          const all = await ctx.getAll(GpuEnumerator, { withinMs: gpuMaxAgeMs });
+          return { names: all.names, failed: all.failed.map(({ name, error }) => [name, error.code, error.message]) };
+        },
+        preemptionSignal: async () => null,
+      }),
+    } });`,
+  };
+
+  test('gives those that are there in time, and says of the others that they were not', async () => {
+    const host = await space.host({ plugins: [space.plugin(GPUS)] });
+    const hint = await host.get(ComputeHint);
+    const late = 'RC1302 GpuEnumerator#hangs was not activated within 50 ms';
+    expect(await hint.inventory({ gpuMaxAgeMs: 50 })).toEqual({ names: ['good'], failed: [['hangs', 'RC1302', late]] });
+    // The first activation is still under way, and is not given up for this.
+    expect(host.report().instances.find(({ instance }) => instance.endsWith('#hangs'))).toMatchObject({
+      state: 'activating',
+      attempts: 0,
+    });
+    await expect(hint.inventory({ gpuMaxAgeMs: 0 })).rejects.toThrow('withinMs must be an integer from 1');
+  });
+
+  (process.platform === 'linux' ? test : test.skip)(
+    'so an enumerator whose activation hangs costs its own GPUs and no others (skipped where GPUs are not enumerated)',
+    async () => {
+      const host = await space.host({
+        plugins: ['rollout.cloud-local', space.plugin(GPUS)],
+        bindings: { ComputeHint: { adapter: 'local.compute', config: { gpuTimeoutMs: 200 } } },
+      });
+      const { gpus, gpuReason, gpuSources } = await (await host.get(ComputeHint)).inventory();
+      expect(gpus.map(({ model }) => model)).toEqual(['X1']);
+      expect(gpuReason).toBeNull();
+      expect(gpuSources).toMatchObject([
+        { instance: 'good', gpus: 1, reason: null },
+        { instance: 'hangs', source: null, gpus: 0, reason: expect.stringContaining('not activated within 200 ms') },
+      ]);
+    },
+  );
 });
 
 describe('the plan', () => {

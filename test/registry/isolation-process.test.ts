@@ -25,7 +25,7 @@ describe('what the context has', () => {
             const txn = storage.begin();
             txn.put({ namespace: 'n', path: ['k'] }, Buffer.from(ctx.config.deep.text));
             await txn.commit();
-            const all = await ctx.getAll(SecretStore);
+            const all = await ctx.getAll(SecretStore, { withinMs: 7 });
             ctx.logger.info('has', { found: [
               ctx.id, ctx.name, ctx.has(Storage), ctx.has(contracts.ObjectStore), ctx.has(Storage, 'other'),
               await storage.get({ namespace: 'n', path: ['k'] }), storage.durability, storage === await ctx.get(Storage),
@@ -47,7 +47,8 @@ describe('what the context has', () => {
         logger: { info: (_: string, context: unknown) => contexts.push(context) },
         has: (asked: { name: string }, name?: string) => asked.name === 'Storage' && name === undefined,
         get: async () => storage,
-        getAll: async () =>
+        getAll: async (_: unknown, options: unknown) =>
+          contexts.push(options) &&
           Object.assign([{ get: async (name: string) => new SecretValue(`of ${name}`), put() {}, names() {} }], {
             failed: [{ name: 'bad', error: Object.assign(new Error('no'), { code: 'E' }) }],
           }),
@@ -57,6 +58,7 @@ describe('what the context has', () => {
     await (store as unknown as AsyncDisposable)[Symbol.asyncDispose]();
     await until(() => plugin.logged.length >= 4);
     expect(contexts).toEqual([
+      { withinMs: 7 },
       {
         found: [
           ...['acme.secrets', 'mine', true, false, false],

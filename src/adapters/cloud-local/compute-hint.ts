@@ -35,9 +35,8 @@ export interface LinuxComputeHintOptions extends MacosComputeHintOptions {
   /** Default: none, so no GPUs. */
   readonly enumerators?: GpuEnumerators;
   /**
-   * How long all enumerators may take to be activated, and then each to answer, before their GPUs are left out, ms;
-   * 600,000 at most. Default 15,000: more than a host gives each activation, so that one that hangs there costs no GPUs of
-   * others, and three times what `nvml` allows itself.
+   * How long each enumerator may take to be activated, and then to answer, before its GPUs are left out, ms; 600,000 at
+   * most. Default 15,000: more than a host gives an activation, and three times what `nvml` allows itself.
    */
   readonly gpuTimeoutMs?: number;
 }

@@ -60,7 +60,8 @@ export default definePlugin({
       return new EnvSecretStore(allowlist, name === 'default' ? {} : { allowlistPlace });
     },
     // Asked for at each inventory, not once: an enumerator that failed is tried again, and none is loaded before.
-    'local.compute': ({ config, getAll }) => openComputeHint({ ...config, enumerators: () => getAll(GpuEnumerator) }),
+    'local.compute': ({ config, getAll }) =>
+      openComputeHint({ ...config, enumerators: (withinMs) => getAll(GpuEnumerator, { withinMs }) }),
   },
   middleware: {
     cache: (inner: ObjectStore, { config, adapter, logger }) =>

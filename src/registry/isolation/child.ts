@@ -9,6 +9,7 @@ import { FatalError } from '../../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
 import {
   type AdapterFactory,
+  type GetAllOptions,
   type Instances,
   isPluginModule,
   type Logger,
@@ -110,9 +111,9 @@ async function open(request: OpenRequest): Promise<Lend> {
       const standIn = await peer.call(ROOT, 'get', [key, asked(capability, instance)]);
       return faceOf(capability, standIn as object);
     },
-    getAll: async <T extends object>(capability: Capability<T>) => {
+    getAll: async <T extends object>(capability: Capability<T>, options: GetAllOptions = {}) => {
       type Answer = { active: object[] } & Pick<Instances<T>, 'names' | 'failed'>;
-      const { active, names, failed } = (await peer.call(ROOT, 'getAll', [key, asked(capability)])) as Answer;
+      const { active, names, failed } = (await peer.call(ROOT, 'getAll', [key, asked(capability), options])) as Answer;
       return Object.assign(
         active.map((each) => faceOf(capability, each)),
         { names, failed },

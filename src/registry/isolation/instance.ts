@@ -5,7 +5,14 @@
 import { type Capability, capability } from '../../contracts/capability.js';
 import { FatalError, isCoreError } from '../../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
-import type { AdapterManifest, Health, Logger, MiddlewareContext, PluginContext } from '../../contracts/plugin.js';
+import type {
+  AdapterManifest,
+  GetAllOptions,
+  Health,
+  Logger,
+  MiddlewareContext,
+  PluginContext,
+} from '../../contracts/plugin.js';
 import { closed, failure, messageOf, withTimeout } from '../ending.js';
 import { DOORLESS } from '../links.js';
 import type { Asked, OpenRequest } from './child.js';
@@ -135,8 +142,8 @@ export class IsolatedInstance {
     return this.#context.get(tokenOf(asked), asked.instance).then((instance) => lent(asked, instance));
   }
 
-  async getAll(asked: Asked) {
-    const all = await this.#context.getAll(tokenOf(asked));
+  async getAll(asked: Asked, options: GetAllOptions) {
+    const all = await this.#context.getAll(tokenOf(asked), options);
     return { active: all.map((instance) => lent(asked, instance)), names: all.names, failed: [...all.failed] };
   }
 

@@ -264,7 +264,7 @@ export class IsolatedPlugin {
     };
     return {
       get: (key: string, asked: never) => of(key).get(asked),
-      getAll: (key: string, asked: never) => of(key).getAll(asked),
+      getAll: (key: string, asked: never, options: never) => of(key).getAll(asked, options),
       report: (key: string, health: never) => of(key).report(health),
       log: (key: string, level: keyof Logger, message: string, ...context: [] | [object]) =>
         (this.instances.get(key)?.logger ?? this.logger)[level](message, ...context),

@@ -229,12 +229,22 @@ describe('an enumerator that cannot answer costs its GPUs, and inventory() does 
   });
 
   test.each([
-    ['are never activated', () => new Promise<never>(() => {}), 'GpuEnumerators were not activated within 20 ms'],
+    ['are never activated', () => new Promise<never>(() => {}), 'GpuEnumerators were not activated within 1020 ms'],
     ['cannot be had', () => Promise.reject(new Error('the host is closed')), 'the host is closed'],
   ])('enumerators that %s cost their GPUs, no more', async (_, enumerators, why) => {
     const hint = new LinuxComputeHint({ root, enumerators, gpuTimeoutMs: 20 });
     const reason = `GpuEnumerators could not be activated: ${why}`;
     expect(await hint.inventory()).toMatchObject({ cpuCount: 8, gpus: [], gpuReason: reason });
+  });
+
+  test('whoever has the enumerators is told how long each may take to be activated', async () => {
+    const asked: number[] = [];
+    const enumerators = async (withinMs: number) => {
+      asked.push(withinMs);
+      return [finding(gpu({}))];
+    };
+    await new LinuxComputeHint({ root, enumerators, gpuTimeoutMs: 20 }).inventory();
+    expect(asked).toEqual([20]);
   });
 
   test('one that answered leaves no timer behind', async () => {

@@ -10,8 +10,11 @@ import type { Instances } from '../../../contracts/plugin.js';
 /** A plain list, or what a factory's `ctx.getAll(GpuEnumerator)` answers: with names, and with those that failed. */
 type Enumerators = readonly GpuEnumerator[] | Instances<GpuEnumerator>;
 
-/** The list, or how to come by it at each inventory, so that an enumerator that failed is tried again. */
-export type GpuEnumerators = Enumerators | (() => Promise<Enumerators>);
+/**
+ * The list, or how to come by it at each inventory, so that an enumerator that failed is tried again. Those that are not
+ * there within `withinMs` are to be left out: one that hangs must not keep the others.
+ */
+export type GpuEnumerators = Enumerators | ((withinMs: number) => Promise<Enumerators>);
 
 export interface MergedGpus {
   readonly gpus: readonly GpuInfo[];
@@ -23,14 +26,17 @@ export interface MergedGpus {
 const NO_ENUMERATOR =
   'no GpuEnumerator is bound: list a plugin that has one under "plugins" in plugins.json, e.g. "rollout.gpu-nvml"';
 
-/** @param timeoutMs how long the enumerators may take to be activated, and then each to answer */
+/** What is given on top to a function that does not keep to `withinMs` itself, before all of its enumerators are left out. */
+const GRACE_MS = 1_000;
+
+/** @param timeoutMs how long each enumerator may take to be activated, and then to answer */
 export async function mergeGpus(
   from: GpuEnumerators,
   timeoutMs: number,
   options: EnumerateOptions,
 ): Promise<MergedGpus> {
-  const enumerators = await inTime('GpuEnumerators were not activated', timeoutMs, async () =>
-    typeof from === 'function' ? from() : from,
+  const enumerators = await inTime('GpuEnumerators were not activated', timeoutMs + GRACE_MS, async () =>
+    typeof from === 'function' ? from(timeoutMs) : from,
   ).catch((error: unknown) => Object.assign([], { failed: [{ name: null, error }] }));
   const { names = [], failed = [] } = enumerators as Partial<Instances<GpuEnumerator>>;
   const answers = await Promise.all(
