@@ -137,11 +137,27 @@ function machineRows(machine: Reading, colors: Colors): string[][] {
       : [
           ['', `${used(memoryMib - memoryAvailableMib, memoryMib, colors)} used, ${mib(memoryAvailableMib)} available`],
         ]),
-    ['gpus', gpus.length === 0 ? `none: ${gpuReason}` : columns(gpus.map((gpu) => gpuRow(gpu, colors)))],
+    ['gpus', gpus.length === 0 ? `none: ${gpuReason}` : columns(gpus.flatMap((gpu) => gpuRows(gpu, colors)))],
     ...sourceRows(machine.gpuSources, colors),
     ...(numaNodes.length > 1 ? [['numa nodes', columns(numaNodes.map(numaRow))]] : []),
     ['preemption', preemptionLeadMs === null ? 'no notice' : colors.red(`in ${preemptionLeadMs / 1000} s`)],
   ];
+}
+
+/** A GPU, and below it what it is cut into. */
+function gpuRows(gpu: GpuInfo, colors: Colors): string[][] {
+  const parts = (gpu.migDevices ?? []).map(({ index, uuid, model, memoryMib, memoryUsedMib }) => [
+    `   ${index}: ${model ?? 'MIG device'}`,
+    '',
+    memoryMib === null
+      ? ''
+      : memoryUsedMib === null || memoryMib === 0
+        ? mib(memoryMib)
+        : `${used(memoryUsedMib, memoryMib, colors)} of ${mib(memoryMib)}`,
+    '',
+    uuid ?? '',
+  ]);
+  return [gpuRow(gpu, colors), ...parts];
 }
 
 function gpuRow(gpu: GpuInfo, colors: Colors): string[] {

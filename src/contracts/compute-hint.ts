@@ -8,6 +8,20 @@ import * as check from './arguments.js';
 import { capability } from './capability.js';
 import { isCoreError } from './errors.js';
 
+/** A partition of a GPU (MIG device): what a process can be given of one that is in MIG mode. */
+export interface MigDevice {
+  /** Among the GPU's; a number may be missing. The index of nvmlDeviceGetMigDeviceHandleByIndex. */
+  readonly index: number;
+  /** What `CUDA_VISIBLE_DEVICES` takes. nvmlDeviceGetUUID. */
+  readonly uuid: string | null;
+  /** With its profile, e.g. `NVIDIA H100 80GB HBM3 MIG 1g.10gb`. nvmlDeviceGetName. */
+  readonly model: string | null;
+  /** MiB. As {@link GpuInfo.memoryMib}, of the partition. */
+  readonly memoryMib: number | null;
+  /** MiB. */
+  readonly memoryUsedMib: number | null;
+}
+
 /** One GPU. Beside each field, the call of NVIDIA's NVML that the adapter `nvml` has it from. */
 export interface GpuInfo {
   /** Who made it, lower case: `nvidia`, `amd`, … */
@@ -40,6 +54,11 @@ export interface GpuInfo {
   readonly computeCapability?: string | null;
   /** Whether it is partitioned (Multi-Instance GPU) now. nvmlDeviceGetMigMode, `currentMode`; `null`: it cannot be. */
   readonly migMode?: boolean | null;
+  /**
+   * Its partitions, where it is in MIG mode; their memory is part of its own. nvmlDeviceGetMaxMigDeviceCount and
+   * nvmlDeviceGetMigDeviceHandleByIndex. `null`: it is not partitioned, or the source does not tell.
+   */
+  readonly migDevices?: readonly MigDevice[] | null;
 }
 
 export interface NumaNode {

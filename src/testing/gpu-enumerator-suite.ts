@@ -3,7 +3,7 @@
  * and without. What the figures are is for each adapter's own tests.
  */
 import assert from 'node:assert/strict';
-import { GpuEnumerator, type GpuInfo } from '../contracts/index.js';
+import { GpuEnumerator, type GpuInfo, type MigDevice } from '../contracts/index.js';
 import { defineSuite } from './conformance.js';
 
 defineSuite(
@@ -98,7 +98,16 @@ export function areGpus(gpus: readonly GpuInfo[]): void {
     assert.ok(utilization >= 0 && utilization <= 1, `utilization must be a share from 0 to 1, found ${utilization}`);
     assert.ok(Number.isFinite(gpu.temperatureC ?? 0), `temperatureC must be a number, found ${gpu.temperatureC}`);
     assert.ok([true, false, null].includes(gpu.migMode ?? null), `migMode must be a truth value, found ${gpu.migMode}`);
+    for (const device of gpu.migDevices ?? []) isMigDevice(device);
   }
+}
+
+function isMigDevice({ index, uuid, model, memoryMib, memoryUsedMib }: MigDevice): void {
+  isInteger('migDevices[].index', index, 0);
+  for (const [name, value] of Object.entries({ uuid, model }))
+    if (value !== null) isText(`migDevices[].${name}`, value);
+  if (memoryMib !== null) isInteger('migDevices[].memoryMib', memoryMib, 0);
+  if (memoryUsedMib !== null) isInteger('migDevices[].memoryUsedMib', memoryUsedMib, 0, memoryMib ?? undefined);
 }
 
 export function isReasonOfEmptiness(name: string, reason: unknown, gpus: readonly GpuInfo[]): void {

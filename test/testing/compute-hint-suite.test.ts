@@ -104,6 +104,13 @@ describe('the suite of ComputeHint', () => {
     ['a compute capability without its minor', { gpus: [{ ...GPU, computeCapability: '9' }, AMD] }, GPUS],
     ['an empty uuid', { gpus: [{ ...GPU, uuid: '' }, AMD] }, GPUS],
     ['a negative GPU index', { gpus: [{ ...GPU, index: -1 }, AMD] }, GPUS],
+    [
+      'more memory used of a partition than it has',
+      {
+        gpus: [{ ...GPU, migDevices: [{ index: 0, uuid: null, model: null, memoryMib: 1, memoryUsedMib: 2 }] }, AMD],
+      },
+      GPUS,
+    ],
     ['a MIG mode in words', { gpus: [{ ...GPU, migMode: 'on' }, AMD] }, GPUS],
     ['what JSON loses', { bootedAt: new Date(0) }, 'the inventory is plain data: it survives JSON'],
     ['a key without a value', { cpuModelName: undefined }, 'the inventory is plain data: it survives JSON'],

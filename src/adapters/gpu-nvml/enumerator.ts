@@ -11,7 +11,7 @@ import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import * as check from '../../contracts/arguments.js';
 import type { EnumerateOptions, GpuEnumeration, GpuEnumerator } from '../../contracts/compute-hint.js';
-import { argumentsFor, parse, QUERIES } from './nvidia-smi.js';
+import { argumentsFor, parse, parsePartitions, QUERIES } from './nvidia-smi.js';
 import { type Ending, type Question, ShortChildren } from './short-child.js';
 import type { ChildAnswer, ChildQuestion } from './sources.js';
 
@@ -114,11 +114,26 @@ export class NvmlEnumerator implements GpuEnumerator {
       if (ending.how !== 'ended') return ending;
       const answer = ending.signal === null ? parse(ending.answer, fields) : null;
       // It exits with an error beside healthy GPUs where another one is lost.
-      if (answer !== null && (answer.gpus.length > 0 || ending.code === 0)) return answer;
+      if (answer !== null && (answer.gpus.length > 0 || ending.code === 0))
+        return this.#withPartitions(answer, deadlineMs);
       told = ending;
       if (!/not a valid field/i.test(ending.answer + ending.complaint)) break;
     }
     return told;
+  }
+
+  /** Where a GPU is partitioned, what it is cut into: a second listing, of which a failure is a warning. */
+  async #withPartitions(answer: ChildAnswer, deadlineMs: number): Promise<ChildAnswer> {
+    if (!answer.gpus.some(({ migMode }) => migMode === true)) return answer;
+    const ending = await this.#run({ file: 'nvidia-smi', args: ['-L'], answersOn: 1, deadlineMs });
+    if (ending.how !== 'ended' || ending.code !== 0) {
+      return { ...answer, warnings: [...answer.warnings, `MIG devices: ${this.#failure('nvidia-smi -L', ending)}`] };
+    }
+    const partitions = parsePartitions(ending.answer);
+    const gpus = answer.gpus.map((gpu) =>
+      gpu.migMode === true ? { ...gpu, migDevices: partitions.get(gpu.uuid ?? '') ?? null } : gpu,
+    );
+    return { ...answer, gpus };
   }
 
   /** The kernel knows a card's vendor without asking the card; only where there is AMD's, a child reads the rest. */
@@ -184,7 +199,8 @@ function nothing(reason: string): ChildAnswer {
 
 function final(source: string, { gpus, driverVersion, reason, warnings }: ChildAnswer) {
   // Frozen: the same answer is given to all who ask while it is remembered.
-  for (const each of [gpus, warnings, ...gpus]) Object.freeze(each);
+  const partitions = gpus.flatMap(({ migDevices }) => (migDevices == null ? [] : [migDevices, ...migDevices]));
+  for (const each of [gpus, warnings, ...gpus, ...partitions]) Object.freeze(each);
   return { answer: Object.freeze({ gpus, source, reason, driverVersion, warnings }), isFinal: true };
 }
 

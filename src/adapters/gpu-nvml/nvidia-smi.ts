@@ -2,7 +2,7 @@
  * The output of nvidia-smi, the second source: it needs no koffi, and finds the driver where the loader does not.
  * @see `nvidia-smi --help-query-gpu` for the fields and their units
  */
-import type { GpuInfo } from '../../contracts/compute-hint.js';
+import type { GpuInfo, MigDevice } from '../../contracts/compute-hint.js';
 import type { ChildAnswer } from './sources.js';
 
 /** Every version in use knows these. */
@@ -54,10 +54,32 @@ export function parse(output: string, fields: readonly Field[]): ChildAnswer {
       temperatureC: number(value('temperature.gpu')),
       computeCapability: matching(value('compute_cap'), /^\d+\.\d+$/),
       migMode: mig === null ? null : mig === 'Enabled',
+      migDevices: null,
     });
   }
   const reason = gpus.length > 0 ? null : warnings.join('; ') || 'nvidia-smi lists no GPU';
   return { gpus, driverVersion, reason, warnings };
+}
+
+/**
+ * Reads `nvidia-smi -L`, the only listing of partitions: below each GPU's line one for each of its own, which tells no
+ * memory. `  MIG 1g.10gb     Device  0: (UUID: MIG-…)`
+ * @returns by the GPU's uuid
+ */
+export function parsePartitions(output: string): ReadonlyMap<string, readonly MigDevice[]> {
+  const found = new Map<string, MigDevice[]>();
+  let current: MigDevice[] = [];
+  for (const line of output.split('\n')) {
+    const [, gpu] = /^GPU \d+: .*\(UUID: (\S+)\)/.exec(line) ?? [];
+    const [, profile, index, uuid] = /^\s+MIG (\S+)\s+Device\s+(\d{1,3}): \(UUID: (\S+)\)/.exec(line) ?? [];
+    if (gpu !== undefined) {
+      current = [];
+      found.set(gpu, current);
+    } else if (profile !== undefined && uuid !== undefined) {
+      current.push({ index: Number(index), uuid, model: `MIG ${profile}`, memoryMib: null, memoryUsedMib: null });
+    }
+  }
+  return found;
 }
 
 const LINE_CHARS_MAX = 200;

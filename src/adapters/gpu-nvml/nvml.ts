@@ -7,7 +7,7 @@
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { GpuInfo } from '../../contracts/compute-hint.js';
+import type { GpuInfo, MigDevice } from '../../contracts/compute-hint.js';
 import type { ChildAnswer } from './sources.js';
 
 const LIBRARY = 'libnvidia-ml.so.1';
@@ -25,6 +25,9 @@ const SUCCESS = 0;
 
 /** More than any machine has; a count beyond it is no count. */
 const GPUS_MAX = 1024;
+
+/** Seven are the most that a GPU of today is cut into. */
+const MIG_DEVICES_MAX = 64;
 
 /** NVML_DEVICE_NAME_V2_BUFFER_SIZE and NVML_DEVICE_UUID_V2_BUFFER_SIZE; the driver's version needs 80. */
 const TEXT_BYTES = 96;
@@ -144,32 +147,61 @@ function reader(bind: (names: readonly string[], parameters: readonly string[]) 
   const getTemperature = ofDevice(['nvmlDeviceGetTemperature'], ['int', 'void *']);
   const getCapability = ofDevice(['nvmlDeviceGetCudaComputeCapability'], ['void *', 'void *']);
   const getMigMode = ofDevice(['nvmlDeviceGetMigMode'], ['void *', 'void *']);
+  const getMigCount = ofDevice(['nvmlDeviceGetMaxMigDeviceCount'], ['void *']);
+  const getMigDevice = ofDevice(['nvmlDeviceGetMigDeviceHandleByIndex'], ['uint', 'void *']);
 
   return (index: number, device: bigint): GpuInfo | number => {
     const named = Buffer.alloc(TEXT_BYTES);
     const got = getName?.(device, named, TEXT_BYTES) ?? SUCCESS;
     if (got !== SUCCESS) return got;
-    const memory = memoryOf(device);
     const utilization = words(2, (both) => getUtilization?.(device, both)); // nvmlUtilization_t { uint gpu, memory }
     const temperature = words(1, (celsius) => getTemperature?.(device, TEMPERATURE_GPU, celsius));
     const capability = words(2, (major) => getCapability?.(device, major, major.subarray(4)));
     const migMode = words(2, (current) => getMigMode?.(device, current, current.subarray(4)));
+    const { total, used } = memoryMibOf(device);
     return {
       vendor: 'nvidia',
       model: terminated(named, 0) ?? 'NVIDIA GPU',
-      memoryMib: mebibytes(memory?.total ?? 0n),
+      memoryMib: total ?? 0,
       source: 'nvml',
       index,
-      uuid: text(getUuid && ((out, bytes) => getUuid(device, out, bytes))),
+      uuid: uuidOf(device),
       pciBusId: pciBusIdOf(device),
-      memoryUsedMib: memory === null ? null : mebibytes(memory.used < memory.total ? memory.used : memory.total),
+      memoryUsedMib: used,
       // Percent; 100 at most, though drivers have been seen to say more.
       utilization: utilization === null ? null : Math.min(1, (utilization[0] ?? 0) / 100),
       temperatureC: temperature?.[0] ?? null,
       computeCapability: capability?.join('.') ?? null,
       migMode: migMode === null ? null : migMode[0] === 1,
+      migDevices: migMode?.[0] === 1 ? migDevicesOf(device) : null,
     };
   };
+
+  /** A handle of a partition is one of a device to the calls that are used here. */
+  function migDevicesOf(device: bigint): MigDevice[] | null {
+    const counted = words(1, (out) => getMigCount?.(device, out));
+    if (counted === null) return null;
+    return Array.from({ length: Math.min(counted[0] ?? 0, MIG_DEVICES_MAX) }, (_, index) => index).flatMap((index) => {
+      const handle = Buffer.alloc(8);
+      // NVML_ERROR_NOT_FOUND where none has been made of that number.
+      if (getMigDevice?.(device, index, handle) !== SUCCESS) return [];
+      const part = handle.readBigUInt64LE();
+      const { total, used } = memoryMibOf(part);
+      const model = text(getName && ((out, bytes) => getName(part, out, bytes)));
+      return [{ index, uuid: uuidOf(part), model, memoryMib: total, memoryUsedMib: used }];
+    });
+  }
+
+  function uuidOf(device: bigint): string | null {
+    return text(getUuid && ((out, bytes) => getUuid(device, out, bytes)));
+  }
+
+  function memoryMibOf(device: bigint): { total: number | null; used: number | null } {
+    const memory = memoryOf(device);
+    if (memory === null) return { total: null, used: null };
+    const { total, used } = memory;
+    return { total: mebibytes(total), used: mebibytes(used < total ? used : total) };
+  }
 
   /**
    * nvmlMemory_v2_t { uint version; uint64 total, reserved, free, used }, which tells what the driver keeps for itself

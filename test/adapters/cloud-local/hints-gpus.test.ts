@@ -194,6 +194,16 @@ describe('an enumerator that cannot answer costs its GPUs, and inventory() does 
       /^gpus\[0\]\.utilization must be a share/,
     ],
     ['heat in words', { gpus: [{ ...gpu({}), temperatureC: 'hot' }], source: 'x' }, /^gpus\[0\]\.temperatureC must be/],
+    [
+      'partitions that are no list',
+      { gpus: [{ ...gpu({}), migDevices: 7 }], source: 'x' },
+      /^gpus\[0\]\.migDevices must be a list/,
+    ],
+    [
+      'a partition without a number',
+      { gpus: [{ ...gpu({}), migDevices: [{}] }], source: 'x' },
+      /^gpus\[0\]\.migDevices\[0\]\.index must be an integer/,
+    ],
     ['a mode in words', { gpus: [{ ...gpu({}), migMode: 'on' }], source: 'x' }, /^gpus\[0\]\.migMode must be true or/],
     ['no source', { gpus: [gpu({})], reason: null }, /^source must be/],
     ['a reason that is a number', { gpus: [], source: 'x', reason: 7 }, /^reason must be/],

@@ -6,7 +6,7 @@
  *   -DLOST            the second GPU is lost        -DOLD             functions by their first names alone
  *   -DBARE            nothing that is not needed    -DNO_COUNT        not even the count
  *   -DHANGS           a call that never returns     -DCRASHES         a call that reads nowhere
- *   -DPRINTS          chatter on stdout and stderr  -DMIG             a partitioned GPU
+ *   -DPRINTS          chatter on stdout and stderr  -DMIG             a GPU in two partitions, the second of which is gone
  *   -DBEYOND          figures beyond their whole
  *   -DTELLS_ENVIRONMENT   the driver's version is a list of the names in the environment
  */
@@ -27,10 +27,11 @@
 #define V3(name) name##_v3
 #endif
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
 
-typedef struct device { int index; } *device_t;
+typedef struct device { int index, partition; } *device_t;
 static struct device devices[2] = {{0}, {1}};
+static struct device partitions[3] = {{0, 1}, {0, 2}, {0, 3}};
 static int started;
 
 static int copy(char *out, unsigned int length, const char *text) {
@@ -98,10 +99,12 @@ int nvmlSystemGetDriverVersion(char *version, unsigned int length) {
 }
 
 int nvmlDeviceGetName(device_t device, char *name, unsigned int length) {
+  if (device->partition) return copy(name, length, device->partition == 1 ? "NVIDIA H100 80GB HBM3 MIG 3g.40gb" : "NVIDIA H100 80GB HBM3 MIG 1g.10gb");
   return copy(name, length, device->index == 0 ? "NVIDIA H100 80GB HBM3" : "NVIDIA L4");
 }
 
 int nvmlDeviceGetUUID(device_t device, char *uuid, unsigned int length) {
+  if (device->partition) return copy(uuid, length, device->partition == 1 ? "MIG-00000000-0000-0000-0000-000000000001" : "MIG-00000000-0000-0000-0000-000000000003");
   return copy(uuid, length, device->index == 0 ? "GPU-00000000-0000-0000-0000-00000000000a" : "GPU-00000000-0000-0000-0000-00000000000b");
 }
 
@@ -129,6 +132,12 @@ static const unsigned long long MIB = 1 << 20;
 
 /* Version 1 counts what the driver reserves as used. */
 int nvmlDeviceGetMemoryInfo(device_t device, memory_t *memory) {
+  if (device->partition) {
+    memory->total = (device->partition == 1 ? 40448 : 9984) * MIB;
+    memory->used = 100 * MIB;
+    memory->free = memory->total - memory->used;
+    return SUCCESS;
+  }
   memory->total = (device->index == 0 ? 81559 : 23034) * MIB;
   memory->used = (device->index == 0 ? 1536 : 512) * MIB;
   memory->free = memory->total - memory->used;
@@ -138,6 +147,7 @@ int nvmlDeviceGetMemoryInfo(device_t device, memory_t *memory) {
 #ifndef OLD
 int nvmlDeviceGetMemoryInfo_v2(device_t device, memory_v2_t *memory) {
   if (memory->version != (sizeof(memory_v2_t) | 2 << 24)) return INVALID_ARGUMENT;
+  if (device->partition) return NOT_SUPPORTED;
   memory->total = (device->index == 0 ? 81559 : 23034) * MIB;
   memory->reserved = 512 * MIB;
   memory->used = (device->index == 0 ? 1024 : 0) * MIB;
@@ -157,6 +167,20 @@ int nvmlDeviceGetMigMode(device_t device, unsigned int *current, unsigned int *p
 #endif
   *pending = 1;
   return SUCCESS;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(device_t device, unsigned int *count) {
+  *count = device->index == 0 ? 3 : 0;
+  return SUCCESS;
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(device_t device, unsigned int index, device_t *partition) {
+#ifndef MIG
+  return INVALID_ARGUMENT;
+#endif
+  if (index == 1) return NOT_FOUND;
+  *partition = &partitions[index];
+  return device->index == 0 ? SUCCESS : INVALID_ARGUMENT;
 }
 #endif
 

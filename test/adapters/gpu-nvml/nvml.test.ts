@@ -57,6 +57,7 @@ const H100 = {
   temperatureC: 41,
   computeCapability: '9.0',
   migMode: false,
+  migDevices: null,
 };
 
 const L4 = {
@@ -112,8 +113,24 @@ withLibrary(`a library that works${why}`, () => {
     expect(gpus).toEqual([0, 1].map((index) => ({ ...unknown, ...told, index })));
   });
 
-  test('a GPU in MIG mode, whose use NVML does not tell', async () => {
-    expect((await answerOf(fakeLibrary('MIG'))).gpus[0]).toEqual({ ...H100, migMode: true, utilization: null });
+  test('a GPU in MIG mode, whose use NVML does not tell: what it is cut into, where there is something', async () => {
+    const { gpus } = await answerOf(fakeLibrary('MIG'));
+    const part = (index: number, uuid: string, profile: string, memoryMib: number) => ({
+      ...{
+        index,
+        uuid: `MIG-00000000-0000-0000-0000-00000000000${uuid}`,
+        model: `NVIDIA H100 80GB HBM3 MIG ${profile}`,
+      },
+      ...{ memoryMib, memoryUsedMib: 100 },
+    });
+    expect(gpus).toEqual([
+      {
+        ...{ ...H100, migMode: true, utilization: null },
+        migDevices: [part(0, '1', '3g.40gb', 40_448), part(2, '3', '1g.10gb', 9_984)],
+      },
+      { ...L4, utilization: null },
+    ]);
+    expect([gpus[0]?.migDevices, gpus[0]?.migDevices?.[0]].every(Object.isFrozen)).toBe(true);
   });
 
   test('figures beyond their whole are the whole', async () => {

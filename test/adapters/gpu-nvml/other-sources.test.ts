@@ -63,6 +63,7 @@ onLinux('nvidia-smi (skipped elsewhere than on Linux)', () => {
           temperatureC: 41,
           computeCapability: '9.0',
           migMode: false,
+          migDevices: null,
         },
       ],
       source: 'nvidia-smi',
@@ -70,6 +71,27 @@ onLinux('nvidia-smi (skipped elsewhere than on Linux)', () => {
       driverVersion: '550.54.15',
       warnings: [],
     });
+  });
+
+  test('a GPU in MIG mode: what it is cut into, from the other listing', async () => {
+    const mig = H100.replace('Disabled', 'Enabled');
+    const list = [
+      `GPU 0: NVIDIA H100 80GB HBM3 (UUID: ${UUID})`,
+      '  MIG 3g.40gb     Device  0: (UUID: MIG-c7384736-a75d-5afc-978f-d2f1294409fd)',
+      '  MIG 1g.10gb+me  Device  1: (UUID: MIG-GPU-5f0a9c1e/7/0)',
+      'GPU 1: NVIDIA L4 (UUID: GPU-other)',
+    ];
+    const both = (other: string) => `case "$1" in -L)\n${other}\n;; *)\n${printing(mig)}\n;; esac`;
+    const { gpus, warnings } = await answerOf(both(printing(...list)));
+    const unknown = { memoryMib: null, memoryUsedMib: null };
+    expect(gpus[0]?.migDevices).toEqual([
+      { index: 0, uuid: 'MIG-c7384736-a75d-5afc-978f-d2f1294409fd', model: 'MIG 3g.40gb', ...unknown },
+      { index: 1, uuid: 'MIG-GPU-5f0a9c1e/7/0', model: 'MIG 1g.10gb+me', ...unknown },
+    ]);
+    expect(warnings).toEqual([]);
+    const failed = await answerOf(both('echo broken >&2; exit 4'));
+    expect(failed.gpus[0]).toMatchObject({ migMode: true, migDevices: null });
+    expect(failed.warnings).toEqual(['MIG devices: nvidia-smi -L failed with exit code 4: broken']);
   });
 
   test('it is asked for those fields, as csv without header and units', async () => {

@@ -3,7 +3,13 @@
  * throws, answers nonsense or does not answer in time costs its own GPUs, and says so in its source's reason.
  */
 import * as check from '../../../contracts/arguments.js';
-import type { EnumerateOptions, GpuEnumerator, GpuInfo, GpuSource } from '../../../contracts/compute-hint.js';
+import type {
+  EnumerateOptions,
+  GpuEnumerator,
+  GpuInfo,
+  GpuSource,
+  MigDevice,
+} from '../../../contracts/compute-hint.js';
 import { show } from '../../../contracts/ids.js';
 import type { Instances } from '../../../contracts/plugin.js';
 
@@ -138,7 +144,22 @@ const CHECKS: { readonly [K in keyof GpuInfo]-?: Check<GpuInfo[K]> } = {
     if (typeof value === 'boolean') return value;
     throw check.invalid(what, 'true or false', value);
   }),
+  migDevices: orNull((what, value) => {
+    if (!Array.isArray(value)) throw check.invalid(what, 'a list', value);
+    return value.map((device: MigDevice, i) => checkedMig(`${what}[${i}]`, device));
+  }),
 };
+
+function checkedMig(what: string, device: MigDevice): MigDevice {
+  if (typeof device !== 'object' || device === null) throw check.invalid(what, 'an object', device);
+  return {
+    index: count(`${what}.index`, device.index),
+    uuid: orNull(text)(`${what}.uuid`, device.uuid ?? null),
+    model: orNull(text)(`${what}.model`, device.model ?? null),
+    memoryMib: orNull(count)(`${what}.memoryMib`, device.memoryMib ?? null),
+    memoryUsedMib: orNull(count)(`${what}.memoryUsedMib`, device.memoryUsedMib ?? null),
+  };
+}
 
 const REQUIRED: ReadonlySet<string> = new Set<keyof GpuInfo>(['vendor', 'model', 'memoryMib', 'source']);
 
