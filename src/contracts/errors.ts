@@ -6,6 +6,7 @@
  *
  * An adapter throws one of the two classes. Anything else that escapes an adapter is a defect of that adapter.
  */
+import { DISABLED_CALL_ADVICE, isDisabledCall } from './disabled-call.js';
 
 /** What a retry can hope for, decided by whoever saw the failure. */
 export type RetryHint =
@@ -186,7 +187,8 @@ export function systemError(cause: unknown, doing: string): RecoverableError | F
   if (errno === undefined) {
     return new FatalError('Internal', `could not ${doing}: ${message ?? String(cause)}`, options);
   }
-  const text = `could not ${doing}: ${errno}${ADVICE[errno] === undefined ? '' : `, ${ADVICE[errno]}`}`;
+  const advice = isDisabledCall(cause) ? DISABLED_CALL_ADVICE : ADVICE[errno];
+  const text = `could not ${doing}: ${errno}${advice === undefined ? '' : `, ${advice}`}`;
   if (PASSING_ERRNOS.has(errno)) return new RecoverableError('Transient', text, { ...options, code: 'IO_ERROR' });
   const denied = ADVICE[errno] !== undefined;
   return new FatalError(denied ? 'ConfigInvalid' : 'Internal', text, {

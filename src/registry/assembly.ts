@@ -51,7 +51,7 @@ export interface AssemblyHost extends Omit<LoadingHost, 'dependencies' | 'config
 }
 
 export class Assembly {
-  readonly outline: Outline;
+  #outline: Outline;
   readonly instances = new Map<string, Instance>();
   /** By the plugin's id. */
   readonly runs = new Map<string, PluginRun>();
@@ -60,14 +60,14 @@ export class Assembly {
    * @param previous of which what has not changed is taken over
    */
   constructor(outline: Outline, host: AssemblyHost, previous?: Assembly, changes?: Changes) {
-    this.outline = outline;
+    this.#outline = outline;
     const loading: LoadingHost = {
       ...host,
       dependencies: (plugin) => this.#dependencies(plugin),
       configs: ({ manifest: { id } }) =>
-        [...outline.plan.instances.values()].flatMap(({ adapter, config }) =>
-          adapter.plugin.manifest.id === id ? [config] : [],
-        ),
+        [...outline.plan.instances.values()]
+          .flatMap(({ adapter: { plugin }, config, middleware }) => [{ plugin, config }, ...middleware])
+          .flatMap(({ plugin, config }) => (plugin.manifest.id === id ? [config] : [])),
     };
     for (const plugin of outline.plugins) {
       const { id } = plugin.manifest;
@@ -91,6 +91,18 @@ export class Assembly {
       const kept = changes?.kept.has(key) ? previous?.instances.get(key) : undefined;
       this.instances.set(key, kept ?? new Instance(planned, forInstances));
     }
+  }
+
+  get outline(): Outline {
+    return this.#outline;
+  }
+
+  /** Another manifest of a plugin, which changes nothing of the plan. */
+  renew(plugin: Plugin): void {
+    const { id } = plugin.manifest;
+    (this.runs.get(id) as PluginRun).plugin = plugin;
+    const plugins = this.#outline.plugins.map((each) => (each.manifest.id === id ? plugin : each));
+    this.#outline = { ...this.#outline, plugins };
   }
 
   /** Once it has taken the previous one's place: what was taken over is known by what the new plan says of it. */

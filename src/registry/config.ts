@@ -175,7 +175,8 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
       : null;
   const base = file === null ? objectDocument(source, 'file', 'config') : fileDocument(file, 'file');
   const local = file === null ? null : localDocument(file);
-  const problems = [...base.problems, ...(local?.problems ?? [])];
+  const doubles = [...base.doubles, ...(local?.doubles ?? [])];
+  const problems: Problem[] = doubles.map(({ place, message }) => ({ code: 'RC1003', place, message }));
   const places = { problems, broken: new Broken() };
   const unset = new Broken();
 
@@ -295,7 +296,7 @@ function localDocument(file: string): ParsedDocument | null {
 function objectDocument(given: unknown, layer: Layer, name: string): ParsedDocument {
   try {
     const root = fromValue(structuredClone(given), layer, (path) => ({ source: [name, ...path].join('.') }));
-    return { root, problems: [] };
+    return { root, doubles: [] };
   } catch (cause) {
     const message = `the configuration has to be plain data: ${(cause as Error).message}`;
     throw problemsError([{ code: 'RC1004', place: { source: name }, message }]);

@@ -5,7 +5,7 @@
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import jsonc, { type Node } from 'jsonc-parser';
 import { show } from '../contracts/ids.js';
-import { type Place, type Problem, problemsError } from './problems.js';
+import { type Place, problemsError, showPlace } from './problems.js';
 
 /** Arrays and objects within one another: past this a file is damaged or hostile. */
 export const DEPTH_MAX = 100;
@@ -70,8 +70,8 @@ function tooLong(): RangeError {
 
 export interface ParsedDocument {
   readonly root: Written;
-  /** Keys that stand twice. */
-  readonly problems: readonly Problem[];
+  /** Keys that stand twice, at the place of the second. */
+  readonly doubles: readonly { readonly path: ConfigPath; readonly place: Place; readonly message: string }[];
 }
 
 /**
@@ -94,27 +94,30 @@ export function parseDocument(text: string, source: string, layer: Layer = 'file
     const what = error === undefined ? 'no value' : jsonc.printParseErrorCode(error.error);
     throw wrong(error?.offset ?? 0, `this is not JSON${strict ? '' : ' (comments are allowed)'}: ${what}`);
   }
-  const problems: Problem[] = [];
-  return { root: convert(root, layer, undefined), problems };
+  const doubles: { path: ConfigPath; place: Place; message: string }[] = [];
+  return { root: convert(root, layer, undefined, []), doubles };
 
-  function convert(node: Node, layer: Layer, key: Node | undefined): Written {
+  function convert(node: Node, layer: Layer, key: Node | undefined, path: ConfigPath): Written {
     const common = {
       origin: { layer, place: () => placeAt(node.offset) },
       ...(key && { keyPlace: () => placeAt(key.offset) }),
     };
     if (node.type === 'array') {
-      return { ...common, value: null, items: (node.children ?? []).map((child) => convert(child, layer, undefined)) };
+      const items = (node.children ?? []).map((child, i) => convert(child, layer, undefined, [...path, i]));
+      return { ...common, value: null, items };
     }
     if (node.type !== 'object') return { ...common, value: node.value };
     const fields = new Map<string, Written>();
     for (const { children: [name, value] = [] } of node.children ?? []) {
       if (name === undefined || value === undefined) continue;
-      if (fields.has(name.value)) {
-        const message = `the key ${show(name.value)} stands here for the second time; keep one`;
-        problems.push({ code: 'RC1003', place: placeAt(name.offset), message });
+      const at = [...path, name.value];
+      const first = fields.get(name.value)?.keyPlace?.();
+      if (first !== undefined) {
+        const message = `the key ${show(name.value)} stands here again, it stands at ${showPlace(first)} already; keep one`;
+        doubles.push({ path: at, place: placeAt(name.offset), message });
       }
       const isProfile = layer === 'file' && node === root && name.value === 'profiles';
-      fields.set(name.value, convert(value, isProfile ? 'profile' : layer, name));
+      fields.set(name.value, convert(value, isProfile ? 'profile' : layer, name, at));
     }
     return { ...common, value: null, fields };
   }
@@ -136,6 +139,20 @@ function placesIn(text: string, source: string): (offset: number) => Place {
     }
     return { source, line: low + 1, column: offset - (starts[low] as number) + 1 };
   };
+}
+
+/**
+ * Whether a key stands twice in an object of a JSON text: then it has more colons than `value`, which was parsed from it,
+ * has keys. Cheap, as most texts have none.
+ */
+export function hasKeyTwice(text: string, value: unknown): boolean {
+  return (text.replace(/"(?:[^"\\]|\\.)*"/g, '').match(/:/g)?.length ?? 0) > keysIn(value);
+}
+
+function keysIn(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  const inner = Object.values(value).reduce<number>((sum, each) => sum + keysIn(each), 0);
+  return inner + (Array.isArray(value) ? 0 : Object.keys(value).length);
 }
 
 /** The offset of the first bracket past {@link DEPTH_MAX}, or `null`. Parsers recurse: this has to be found without one. */

@@ -102,13 +102,14 @@ export interface Host {
    */
   on<K extends keyof HostEvents>(event: K, listener: (event: HostEvents[K]) => void): Unsubscribe;
   /**
-   * For development: loads the code of a plugin with `"run": "process"` anew, in a second process. Its instances are
-   * opened there, calls under way end in the old process, and whoever holds an instance goes on with it. When anything of
-   * that fails, this rejects and the old process serves on. What an instance kept in its memory is gone, and its manifest
-   * stays as it was read. A plugin that was not needed yet has nothing to reload; one that crashed too often gets another
-   * try.
-   * @throws FatalError ConfigInvalid `RELOAD_UNSUPPORTED`: the plugin runs in this process. Whatever loading it and
-   * opening its instances throws.
+   * For development: loads the code of a plugin with `"run": "process"` anew, in a second process, which may do what the
+   * `permissions` of its manifest say now. Its instances are opened there, calls under way end in the old process, and
+   * whoever holds an instance goes on with it. When anything of that fails, this rejects and the old process serves on.
+   * What an instance kept in its memory is gone. A plugin that was not needed yet has no code to reload; one that crashed
+   * too often gets another try.
+   * @throws FatalError ConfigInvalid `RELOAD_UNSUPPORTED`: the plugin runs in this process. `RELOAD_REFUSED`: its manifest
+   * says now what bindings are made of; {@link Host.reconfigure} puts that into effect. `RC1107`: the manifest is not
+   * valid any more. Whatever loading it and opening its instances throws.
    */
   reload(pluginId: string): Promise<void>;
   /** About optional plugins that are not there. */

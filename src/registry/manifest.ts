@@ -11,8 +11,9 @@ import { show } from '../contracts/ids.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { PluginManifest } from '../contracts/plugin.js';
 import type { ConfigPath, Environment } from './config.js';
-import { nestedTooDeep, parseDocument, placeIn, readText, type Written } from './document.js';
+import { hasKeyTwice, nestedTooDeep, parseDocument, placeIn, readText, type Written } from './document.js';
 import { VERSION } from './own-package.js';
+import { pathSlips } from './permission-paths.js';
 import { type Place, type ProblemCode, suggest } from './problems.js';
 import { validate } from './schema.js';
 import { MANIFEST_SCHEMA } from './schemas.js';
@@ -90,7 +91,7 @@ export function readManifest(folder: string, { env, isBuiltIn = false }: Manifes
   const found = manifestFile(folder);
   if (found === null) return invalid([{ place: null, message: `${folder}: there is no plugin.json here` }]);
   const { file, key } = found;
-  let text: string;
+  let text = '';
   let given: unknown;
   try {
     if (!statSync(file).isFile()) return invalid([{ place: { source: file }, message: 'it is not a file' }]);
@@ -105,6 +106,10 @@ export function readManifest(folder: string, { env, isBuiltIn = false }: Manifes
   }
   const located = () => parseDocument(text, file, 'file', true).root;
   if (given === undefined) return invalid(faultsOf(located));
+  const doubles = hasKeyTwice(text, given) ? parseDocument(text, file, 'file', true).doubles : [];
+  // What else is in a package.json is not ours to judge.
+  const own = doubles.filter(({ path }) => key === null || path[0] === key);
+  if (own.length > 0) return invalid(own);
   const parsed = key === null ? given : (given as Record<string, unknown> | null)?.[key];
   if (parsed === undefined) {
     return invalid([{ place: null, message: `${folder}: there is no plugin.json, and package.json has no "${key}"` }]);
@@ -209,6 +214,7 @@ function meaningless(manifest: PluginManifest, at: (path: ConfigPath) => Place):
     const message = `contributes.capabilities.${i}.id: a capability of this plugin begins with "${manifest.id}/"`;
     faults.push({ place: at(['contributes', 'capabilities', i, 'id']), message });
   }
+  for (const { path, message } of pathSlips(manifest)) faults.push({ place: at(path), message });
   for (const { path, range } of rangesOf(manifest)) {
     if (semver().validRange(range) !== null) continue;
     const message = `${path.join('.')}: ${show(range)} is no range of versions; write one as "^1.2.0" or ">=20"`;

@@ -25,6 +25,7 @@ import { checkToken, Faces } from './links.js';
 import { bringUp } from './loading.js';
 import { problemsError } from './problems.js';
 import { changesBetween, notReplaced, type ReconfigureReport, replaced } from './reconfiguring.js';
+import { readAgain } from './reloading.js';
 import {
   type BindingInfo,
   bindingInfo,
@@ -301,9 +302,13 @@ export class PluginHost implements Host {
       const message = `plugin ${pluginId} runs in this process, where code that is imported stays; give its manifest "run": "process" to reload it, or start the host again`;
       throw new FatalError('ConfigInvalid', message, { code: 'RELOAD_UNSUPPORTED', context: { plugin: pluginId } });
     }
-    if (run.state !== 'loaded') return;
-    const { reloadIsolated } = await import('./isolation/isolate.js');
-    await reloadIsolated(await run.load(null));
+    const plugin = readAgain(run.plugin, this.#assembly.outline.plan.config.env);
+    if (run.state !== 'ready') {
+      const { reloadIsolated } = await import('./isolation/isolate.js');
+      await reloadIsolated(await run.load(null), plugin);
+    }
+    // A new configuration that came meanwhile has read it, too.
+    if (this.#assembly.runs.get(pluginId) === run) this.#assembly.renew(plugin);
   }
 
   /**

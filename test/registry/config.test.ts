@@ -56,7 +56,7 @@ describe('a plugins.json that is not right is refused with file, line and column
     [
       'a key twice',
       '{ "plugins": [],\n "plugins": [] }',
-      'RC1003 plugins.json:2:2 the key "plugins" stands here for the second',
+      'RC1003 plugins.json:2:2 the key "plugins" stands here again, it stands at plugins.json:1:3 already; keep one',
     ],
     ['a newer version', '{ "version": 2 }', 'RC1004 plugins.json:1:14 version must be 1, found 2'],
     [

@@ -61,6 +61,68 @@ describe('reload', () => {
     expect(host.report().instances.find(({ instance }) => instance === 'SecretStore#default')?.state).toBe('active');
   });
 
+  test('gives the process what the permissions of the manifest say now, and keeps the old when it cannot', async () => {
+    const code = secretStore(`
+      if (name === 'env') return new SecretValue(process.env.HOSTMEND_TEST ?? 'none');
+      writeFileSync('${space.folder}/' + name + '/x', '');
+      return new SecretValue('written');`);
+    for (const folder of ['a', 'b']) space.write(`${folder}/there`, '');
+    const manifest = (more: object) => isolated('acme.vault', VAULT, code, more);
+    const host = await space.host(bindVault(manifest({ permissions: { fs: { write: ['./a'] } } })));
+    const store = await host.get(SecretStore);
+    const asks = async (name: string) => (await store.get(name)).reveal();
+    const served = (await store.names()).join();
+    process.env.HOSTMEND_TEST = 'given';
+    try {
+      expect(await asks('a')).toBe('written');
+      await expect(asks('b')).rejects.toMatchObject({ code: 'PERMISSION_DENIED' });
+      expect(await asks('env')).toBe('none');
+
+      const now = { permissions: { fs: { write: ['./b'] }, env: ['HOSTMEND_TEST'] }, description: 'a vault' };
+      manifest({ ...now, timeouts: 1 });
+      await expect(host.reload('acme.vault')).rejects.toMatchObject({
+        kind: 'ConfigInvalid',
+        code: 'RC1107',
+        message: expect.stringMatching(/plugin\.json:\d+:\d+ timeouts: unknown key/),
+      });
+      manifest({ ...now, contributes: { adapters: [{ ...VAULT[0], features: ['put'] }] } });
+      await expect(host.reload('acme.vault')).rejects.toMatchObject({
+        kind: 'ConfigInvalid',
+        code: 'RELOAD_REFUSED',
+        message: expect.stringMatching(/its manifest has another "contributes", of which.*host\.reconfigure\(\) puts/),
+      });
+      manifest({ ...now, when: { env: ['HOSTMEND_NOT_SET'] } });
+      await expect(host.reload('acme.vault')).rejects.toThrow(
+        'its manifest does not hold here any more (environment variable HOSTMEND_NOT_SET is not set)',
+      );
+      expect(await asks('env')).toBe('none');
+      expect((await store.names()).join()).toBe(served);
+
+      manifest(now);
+      await host.reload('acme.vault');
+      expect(await asks('env')).toBe('given');
+      expect(await asks('b')).toBe('written');
+      await expect(asks('a')).rejects.toMatchObject({ code: 'PERMISSION_DENIED' });
+      // It is what a new plan reads, too: there is nothing to make anew.
+      expect((await host.reconfigure()).kept).toContain('SecretStore#default');
+    } finally {
+      delete process.env.HOSTMEND_TEST;
+    }
+  });
+
+  test('before the plugin was needed has no code to load; its permissions are those of now all the same', async () => {
+    const code = secretStore(`return new SecretValue(process.env.HOSTMEND_TEST ?? 'none');`);
+    const host = await space.host(bindVault(isolated('acme.vault', VAULT, code)));
+    isolated('acme.vault', VAULT, code, { permissions: { env: ['HOSTMEND_TEST'] } });
+    process.env.HOSTMEND_TEST = 'given';
+    try {
+      await host.reload('acme.vault');
+      expect((await (await host.get(SecretStore)).get('x')).reveal()).toBe('given');
+    } finally {
+      delete process.env.HOSTMEND_TEST;
+    }
+  });
+
   test('of a plugin in the host’s process is refused with what to do, of one that is not there with what there is', async () => {
     const host = await space.host({ bindings: { Storage: { adapter: 'local.memory' } } });
     await expect(host.reload('rollout.cloud-local')).rejects.toMatchObject({
@@ -141,6 +203,23 @@ test('folders that the configuration names can be granted by their option; anoth
   expect(await third.names()).not.toEqual(pids[0]);
   expect((await stores[0].get('x')).reveal()).toBe('kept');
   expect(await stores[0].names()).toEqual(await third.names());
+});
+
+test('an option that a permission names and no schema lists has to be in a configuration', async () => {
+  const open = [{ ...VAULT[0], config: { additionalProperties: true } }];
+  const permissions = { fs: { write: ['${config.root}'] } };
+  const use = isolated('acme.vault', open, secretStore(`return new SecretValue('opened');`), { permissions });
+  const bound = (config: object) => ({ plugins: [use], bindings: { SecretStore: { adapter: 'acme.vault', config } } });
+  const host = await space.host(bound({ rot: './x' }));
+  await expect(host.get(SecretStore)).rejects.toMatchObject({
+    code: 'RC1303',
+    message: expect.stringContaining(
+      'plugin acme.vault: "${config.root}" in its manifest\'s permissions grants nothing, as no configuration of its instances has the option "root"',
+    ),
+  });
+  space.write('plugins.json', bound({ root: './x' }));
+  await host.reconfigure();
+  expect((await (await host.get(SecretStore)).get('x')).reveal()).toBe('opened');
 });
 
 test('a queue in a process of its own, on a storage in the host’s: a crash loses nothing that was promised', async () => {

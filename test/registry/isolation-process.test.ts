@@ -1,5 +1,5 @@
 /** A plugin in a process of its own: what it may ask for, how it misbehaves, crashes, hangs, is reloaded and ends. */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { MemoryStorage } from '../../src/adapters/cloud-local/memory-storage.js';
@@ -230,6 +230,36 @@ describe('misbehaviour is told with the method, and the process goes on', () => 
     expect(existsSync(join(plugin.folder, 'out/file')) && existsSync(join(plugin.folder, 'new/deep'))).toBe(true);
     delete process.env.ROLLOUT_TEST_GIVEN;
     delete process.env.ROLLOUT_TEST_SECRET;
+  });
+
+  test('what Node refuses whatever is granted is told as that, with what to do; from a local adapter, too', async () => {
+    const plugin = await secrets(
+      {
+        sync: `const fd = fs.openSync(DIR + '/out', 'w'); fs.fsyncSync(fd);`,
+        store: `const { FsObjectStore } = await import('DIST/adapters/cloud-local/index.js'); await FsObjectStore.open(DIR + '/store');`,
+        durable: `const { O_CREAT, O_DSYNC, O_WRONLY } = fs.constants;
+          const fd = fs.openSync(DIR + '/durable', O_CREAT | O_DSYNC | O_WRONLY); fs.writeSync(fd, 'x'); fs.closeSync(fd);`,
+      },
+      {
+        factory: `const DIR = new URL('../data', import.meta.url).pathname;`,
+        manifest: { permissions: { addons: true, fs: { read: ['*'], write: ['data'] } } },
+      },
+    );
+    mkdirSync(join(plugin.folder, 'data'));
+    const store = await openSecrets(plugin);
+    const todo =
+      /run the plugin in the host's process \("run": "inprocess"\), keep what has to last in the host's Storage/;
+    await expect(store.get('sync')).rejects.toMatchObject({
+      code: 'PERMISSION_DENIED',
+      message: expect.stringMatching(todo),
+    });
+    await expect(store.get('sync')).rejects.toThrow(
+      'get() failed, as fsync API is disabled when Permission Model is enabled.',
+    );
+    await expect(store.get('store')).rejects.toMatchObject({ code: 'IO_DENIED', message: expect.stringMatching(todo) });
+    // What the docs say to do instead.
+    await store.get('durable');
+    expect(readFileSync(join(plugin.folder, 'data/durable'), 'utf8')).toBe('x');
   });
 
   test('a module that cannot be imported, is no plugin or lacks a factory says so, and the next demand tries anew', async () => {

@@ -19,7 +19,7 @@ const VAULT: TestPlugin = {
 };
 const BOUND = { SecretStore: { adapter: 'acme.vault' } };
 
-async function problem(config: object): Promise<string> {
+async function problem(config: string | object): Promise<string> {
   try {
     await space.host(config);
   } catch (error) {
@@ -506,6 +506,102 @@ describe('conditions and dependencies', () => {
     named('a.one', { dependsOn: ['b.two'] });
     named('b.two', { dependsOn: ['a.one'] });
     expect(await problem({ plugins: [] })).toMatch(/^RC1201 .*in a circle: a.one -> b.two -> a.one/);
+  });
+});
+
+describe('a key that stands twice', () => {
+  const text = (permissions: string) => `{
+  "id": "acme.vault", "version": "1.0.0", "main": "./index.mjs",
+  "contributes": { "adapters": [{ "id": "acme.vault", "provides": "SecretStore@1" }] },
+  "description": "a \\"colon\\": and {a: 1}",
+  ${permissions}
+}`;
+
+  test('is told with both places, however deep, in a plugin.json', async () => {
+    const use = space.plugin(VAULT);
+    space.write('plugins/acme.vault/plugin.json', text('"permissions": { "env": ["A"],\n    "env": ["B"] }'));
+    expect(await problem({ plugins: [use], bindings: BOUND })).toBe(
+      'RC1107 <space>/plugins/acme.vault/plugin.json:6:5 plugin "./plugins/acme.vault": the key "env" stands here again, it stands at <space>/plugins/acme.vault/plugin.json:5:20 already; keep one.',
+    );
+    space.write('plugins/acme.vault/plugin.json', text('"permissions": { "env": ["A"] }'));
+    expect(await asks({ plugins: [use], bindings: BOUND })).toBe('acme.vault#default:x');
+  });
+
+  test('of a package.json is ours in the manifest alone', async () => {
+    const use = space.plugin({ ...VAULT, folder: 'vault' });
+    renameSync(space.path('vault/plugin.json'), space.path('moved.json'));
+    const shared = (manifest: string) =>
+      space.write('vault/package.json', `{ "name": "a", "name": "b",\n "rollout-cloud": ${manifest} }`);
+    shared(text('"run": "inprocess"'));
+    expect(await asks({ plugins: [use], bindings: BOUND })).toBe('acme.vault#default:x');
+    shared(text('"run": "inprocess", "run": "process"'));
+    expect(await problem({ plugins: [use], bindings: BOUND })).toContain(
+      'vault/package.json:6:23 plugin "./vault": the key "run"',
+    );
+    shared(`{},\n "rollout-cloud": ${text('"run": "inprocess"')}`);
+    expect(await problem({ plugins: [use], bindings: BOUND })).toContain(
+      'vault/package.json:3:2 plugin "./vault": the key "rollout-cloud"',
+    );
+  });
+
+  test('is told in plugins.json and plugins.local.json, all at once', async () => {
+    space.write('plugins.local.json', '{ "bindings": {\n "Storage": null,\n "Storage": null } }');
+    expect((await problem('{ "plugins": [],\n "plugins": [] }')).split('\n')).toEqual([
+      'RC1003 <space>/plugins.json:2:2 the key "plugins" stands here again, it stands at <space>/plugins.json:1:3 already; keep one',
+      'RC1003 <space>/plugins.local.json:3:2 the key "Storage" stands here again, it stands at <space>/plugins.local.json:2:2 already; keep one',
+    ]);
+  });
+});
+
+describe('a variable in the paths of permissions', () => {
+  const config = {
+    properties: { root: { type: 'string', format: 'path' }, logs: { type: 'array' }, size: { type: 'integer' } },
+  };
+  const withPath = (path: string, own: object = config) =>
+    problem({
+      plugins: [
+        space.plugin({
+          ...VAULT,
+          adapters: [{ id: 'acme.vault', provides: 'SecretStore@1', config: own }],
+          manifest: { permissions: { fs: { write: ['./x', path] } } },
+        }),
+      ],
+      bindings: BOUND,
+    });
+
+  test.each([
+    [
+      '${config.rot}',
+      /"\$\{config\.rot\}": none of the plugin's adapters has an option "rot"\. Did you mean "root"\? Known: logs, root, size\./,
+    ],
+    [
+      '${confg.root}/in',
+      /"\$\{confg\.root\}": in a path "\$\{config\.<option>\}" is an option of the plugin's adapters\. Did you mean "config\.root"\?/,
+    ],
+    ['${env:HOME}/x', /"\$\{env:HOME\}": in a path "\$\{config\.<option>\}" is an option/],
+    ['./data/${config.root}', /"\$\{config\.root\}" can stand at the start of a path only/],
+    ['${config.root}/${config.logs}', /"\$\{config\.logs\}" can stand at the start/],
+    ['${config.root', /"\$\{config\.root" can stand at the start|"\$\{config\.root": in a path/],
+    ['${config.size}', /"\$\{config\.size\}": the option is neither a text nor a list of texts/],
+  ])('%s is a fault of the manifest, at its place', async (path, message) => {
+    const told = await withPath(path);
+    expect(told).toMatch(
+      /^RC1107 <space>\/plugins\/acme\.vault\/plugin\.json:\d+:\d+ plugin "\.\/plugins\/acme\.vault": permissions\.fs\.write\.1: /,
+    );
+    expect(told).toMatch(message);
+  });
+
+  test('of a plugin without options says that there are none', async () => {
+    expect(await withPath('${config.root}', {})).toContain('has an option "root". It has no options.');
+  });
+
+  test.each(['${config.root}', '${config.root}/in', '${config.logs}', '*', './plain'])('%s is none', async (path) => {
+    await expect(withPath(path)).rejects.toThrow('this configuration was accepted');
+  });
+
+  test('that only a configuration can show to be right is no fault of the manifest', async () => {
+    await expect(withPath('${config.any}', { additionalProperties: true })).rejects.toThrow('was accepted');
+    await expect(withPath('${config.any}', { anyOf: [{}] })).rejects.toThrow('was accepted');
   });
 });
 

@@ -3,6 +3,7 @@
  * called, and again when another process has taken the place of the one before.
  */
 import { type Capability, capability } from '../../contracts/capability.js';
+import { DISABLED_CALL_ADVICE, isDisabledCall } from '../../contracts/disabled-call.js';
 import { FatalError, isCoreError } from '../../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
 import type {
@@ -201,6 +202,13 @@ export class IsolatedInstance {
   }
 
   #denied(error: Denied, doing: string): FatalError {
+    if (isDisabledCall(error)) {
+      // Node says which: "fsync API is disabled when Permission Model is enabled."
+      const message = `${this.#who}: ${doing} failed, as ${messageOf(error).replace(/\.$/, '')}. ${DISABLED_CALL_ADVICE}`;
+      return new FatalError('PluginContract', message, {
+        ...{ code: 'PERMISSION_DENIED', context: { adapter: this.#part.id }, cause: error },
+      });
+    }
     const { permission = 'something', resource = '' } = error;
     const what = `${permission}${resource === '' ? '' : ` of ${resource}`}`;
     return new FatalError(

@@ -18,6 +18,7 @@ import { abortable, closed, failure, messageOf, withTimeout } from '../ending.js
 import type { LoadContext, LoadPlugin } from '../loading.js';
 import type { Plugin } from '../manifest.js';
 import { PACKAGE_FOLDER, TREE } from '../own-package.js';
+import { missingOption } from '../permission-paths.js';
 import type { Loaded } from './child.js';
 import { IsolatedInstance, type Part, type Remote } from './instance.js';
 import { ROOT } from './peer.js';
@@ -56,9 +57,10 @@ export const isolatePlugin: LoadPlugin = async (plugin, context) => {
 /**
  * Loads the plugin's code as it is now into a second process, opens every instance there, and moves over; calls under
  * way end in the old one, which is kept when anything of that fails.
+ * @param plugin with its manifest as it is now, which contributes the same. Default as it was
  */
-export async function reloadIsolated(module: PluginModule): Promise<void> {
-  await isolated.get(module)?.reload();
+export async function reloadIsolated(module: PluginModule, plugin?: Plugin): Promise<void> {
+  await isolated.get(module)?.reload(plugin);
 }
 
 /** What decides when a process is given up; smaller in tests. */
@@ -72,7 +74,7 @@ export class IsolatedPlugin {
   /** `plugin acme.vault`. */
   readonly who: string;
   readonly instances = new Map<string, IsolatedInstance>();
-  readonly #plugin: Plugin;
+  #plugin: Plugin;
   readonly #context: LoadContext;
   readonly #limits: Limits;
   #current: PluginProcess | null = null;
@@ -143,7 +145,7 @@ export class IsolatedPlugin {
     if (this.#stopped) return Promise.reject(closed(this.who));
     if (this.#failure !== null) return Promise.reject(this.#failure);
     if (this.#current !== null) return this.#current;
-    this.#starting ??= this.#start()
+    this.#starting ??= this.#start(this.#plugin)
       .then((process) => {
         this.#loading.delete(process);
         this.lastEnd = null;
@@ -164,8 +166,8 @@ export class IsolatedPlugin {
     );
   }
 
-  reload(): Promise<void> {
-    const reloading = this.#reloading.then(() => this.#reload());
+  reload(plugin?: Plugin): Promise<void> {
+    const reloading = this.#reloading.then(() => this.#reload(plugin ?? this.#plugin));
     this.#reloading = reloading.catch(() => {});
     return reloading;
   }
@@ -188,11 +190,11 @@ export class IsolatedPlugin {
     process.kill();
   }
 
-  async #start(isTrial = false): Promise<PluginProcess> {
-    const { manifest, mainUrl } = this.#plugin;
+  async #start(plugin: Plugin, isTrial = false): Promise<PluginProcess> {
+    const { manifest, mainUrl } = plugin;
     let process: PluginProcess | null = null;
     try {
-      process = this.#spawn();
+      process = this.#spawn(plugin);
       this.#loading.add(process);
       if (isTrial) this.#trial = process;
       const late = () =>
@@ -220,9 +222,15 @@ export class IsolatedPlugin {
    * plugin are known to it from the start; for another, one with more permissions takes its place.
    */
   async admit(): Promise<void> {
+    const missing = missingOption(this.#plugin.manifest, this.#grounds().configs ?? []);
+    if (missing !== null) {
+      const message = `${this.who}: "\${config.${missing}}" in its manifest's permissions grants nothing, as no configuration of its instances has the option "${missing}"; set it, or let the manifest's schema list it where it may be left out`;
+      throw failure('RC1303', message);
+    }
     await this.#starting?.catch(() => {});
     const granted = this.#current === null ? undefined : this.#granted.get(this.#current);
-    if (granted !== undefined && !this.#paths().every((path) => granted.includes(path))) await this.reload();
+    if (granted !== undefined && !this.#paths(this.#plugin).every((path) => granted.includes(path)))
+      await this.reload();
   }
 
   /** What paths in permissions are made of: the configurations that were planned, and those of instances beyond. */
@@ -232,15 +240,15 @@ export class IsolatedPlugin {
     return { base, code: [folder, PACKAGE_FOLDER], configs };
   }
 
-  #paths(): string[] {
-    const { read = [], write = [] } = this.#plugin.manifest.permissions?.fs ?? {};
+  #paths({ manifest }: Plugin): string[] {
+    const { read = [], write = [] } = manifest.permissions?.fs ?? {};
     return [...pathsOf(read, this.#grounds()).map((path) => `read ${path}`), ...pathsOf(write, this.#grounds())];
   }
 
-  #spawn(): PluginProcess {
+  #spawn(plugin: Plugin): PluginProcess {
     if (ENTRY === undefined)
       throw new FatalError('Internal', 'the program of plugin processes is missing: build first');
-    const { permissions = {} } = this.#plugin.manifest;
+    const { permissions = {} } = plugin.manifest;
     const spawned = new PluginProcess({
       entry: ENTRY,
       flags: permissionFlags(permissions, this.#grounds()),
@@ -251,7 +259,7 @@ export class IsolatedPlugin {
       root: this.#services(),
       ended: (how) => this.#ended(spawned, how),
     });
-    this.#granted.set(spawned, this.#paths());
+    this.#granted.set(spawned, this.#paths(plugin));
     return spawned;
   }
 
@@ -303,11 +311,11 @@ export class IsolatedPlugin {
     return ended(next, this.#failure !== null && { retry: { kind: 'never' } });
   }
 
-  async #reload(): Promise<void> {
+  async #reload(plugin: Plugin): Promise<void> {
     if (this.#stopped) throw closed(this.who);
     // One that is just starting has the old code.
     await this.#starting?.catch(() => {});
-    const next = await this.#start(true);
+    const next = await this.#start(plugin, true);
     const opened = [...this.instances.values()];
     let remotes: Remote[];
     try {
@@ -321,6 +329,7 @@ export class IsolatedPlugin {
     if (previous !== null) this.#retired.add(previous);
     this.#loading.delete(next);
     this.#trial = null;
+    this.#plugin = plugin;
     this.#current = next;
     this.#failure = null;
     this.#crashes = [];

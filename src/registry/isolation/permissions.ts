@@ -10,6 +10,7 @@ import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve, sep } from 'node:path';
 import type { PluginPermissions } from '../../contracts/plugin.js';
+import { optionIn } from '../permission-paths.js';
 
 /** Flags that this Node knows. */
 export type KnownFlags = Pick<ReadonlySet<string>, 'has'>;
@@ -61,10 +62,10 @@ export function pathsOf(given: readonly string[] = [], { base, configs = [] }: G
 
 /** `${config.root}/logs` for each instance that has the option, a text or several; any other path as it is. */
 function configured(path: string, configs: NonNullable<Grounds['configs']>): string[] {
-  const [, name, rest = ''] = /^\$\{config\.([A-Za-z0-9_-]+)\}(.*)$/.exec(path) ?? [];
-  if (name === undefined) return [path];
-  const values = configs.flatMap((config) => config[name]);
-  return values.flatMap((value) => (typeof value === 'string' && value !== '' ? [value + rest] : []));
+  const found = optionIn(path);
+  if (found === null) return [path];
+  const values = configs.flatMap((config) => config[found.option]);
+  return values.flatMap((value) => (typeof value === 'string' && value !== '' ? [value + found.rest] : []));
 }
 
 /** A folder, where it looks for packages, and those that are links to elsewhere, as in a workspace, with theirs. */
