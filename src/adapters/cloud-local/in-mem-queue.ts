@@ -27,11 +27,10 @@ import {
 } from '../../contracts/queue.js';
 import type { Storage } from '../../contracts/storage.js';
 import { Backlog } from './queue/backlog.js';
-import { DeadLetters } from './queue/dead-letters.js';
 import { itemUnknown, leaseLost, requireHeld, rowMissing } from './queue/holding.js';
 import { idsAfter, idTimeMs } from './queue/ids.js';
 import { Item } from './queue/items.js';
-import { Keys } from './queue/keys.js';
+import { type KeyRecord, Keys } from './queue/keys.js';
 import {
   checkOptions,
   type InMemQueueOptions,
@@ -59,7 +58,6 @@ export class InMemQueue implements Queue {
   readonly #clock: Clock;
   readonly #backlog: Backlog;
   readonly #keys: Keys;
-  readonly #dead: DeadLetters;
   /** Where enqueues wait for a full backlog; none: they are refused. */
   readonly #room: Room | null;
   /** Payload bytes of items that are being stored. */
@@ -76,8 +74,7 @@ export class InMemQueue implements Queue {
     this.#clock = settings.clock;
     this.#newId = idsAfter(null, settings.clock);
     this.#keys = new Keys(settings.keyRetentionMs, () => this.#newId(), settings.clock);
-    this.#dead = new DeadLetters(store);
-    this.#backlog = new Backlog(store, this.#dead, settings.clock, settings.memoryBytesMax, () => this.#room?.freed());
+    this.#backlog = new Backlog(store, settings.clock, settings.memoryBytesMax, () => this.#room?.freed());
     const { maxPendingBytes, whenFull } = settings;
     const fits = (bytes: number) => this.#backlog.bytes + this.#arrivingBytes + bytes <= maxPendingBytes;
     this.#room = whenFull === 'wait' ? new Room(fits) : null;
@@ -169,8 +166,7 @@ export class InMemQueue implements Queue {
     this.#backlog.sweep();
     const item = this.#backlog.items.get(id);
     if (item === undefined) {
-      this.#dead.refuseSettling(id, token);
-      await this.#backlog.refusePending(id, token);
+      await this.#backlog.refuseUntaken(id, token);
       return;
     }
     if (item.acking !== null && item.token === token) return item.acking;
@@ -183,8 +179,7 @@ export class InMemQueue implements Queue {
     this.#backlog.sweep();
     const item = this.#backlog.items.get(id);
     if (item === undefined) {
-      this.#dead.refuseSettling(id, token);
-      await this.#backlog.refusePending(id, token);
+      await this.#backlog.refuseUntaken(id, token);
       throw itemUnknown(id, 'an item of this queue');
     }
     requireHeld(item, token);
@@ -194,32 +189,31 @@ export class InMemQueue implements Queue {
   }
 
   deadLetters(): AsyncIterable<QueueItem> {
-    return this.#dead.read();
+    return this.#backlog.dead.read();
   }
 
   async requeue(id: QueueItemId): Promise<void> {
-    const letter = this.#dead.take(id);
-    if (letter === undefined) throw itemUnknown(id, 'a dead letter of this queue');
+    const { dead } = this.#backlog;
+    const letter = await dead.take(id);
+    if (letter === null) throw itemUnknown(id, 'a dead letter of this queue');
+    const item = new Item(id, letter.payload);
+    item.key = this.#keys.of(letter.key, id);
     try {
-      const item = new Item(id, await this.#dead.payload(id));
-      item.key = letter.key;
       await this.#store.requeue(item);
-      this.#dead.forget(id);
-      this.#backlog.enterFront(item);
     } catch (error) {
-      this.#dead.add(letter);
+      dead.putBack(letter);
       throw error;
     }
+    dead.forget(id);
+    this.#backlog.enterFront(item);
   }
 
   async purge(which: 'pending' | 'dead'): Promise<number> {
-    if (which === 'pending')
-      return this.#backlog.purge(({ key }) => {
-        if (key !== null) this.#keys.release(key);
-      });
-    return this.#dead.purge(({ key }) => {
+    const release = (key: KeyRecord | null) => {
       if (key !== null) this.#keys.release(key);
-    });
+    };
+    if (which === 'pending') return this.#backlog.purge(({ key }) => release(key));
+    return this.#backlog.dead.purge(({ id, key }) => release(this.#keys.of(key, id)));
   }
 
   async stats(): Promise<QueueStats> {
@@ -229,14 +223,14 @@ export class InMemQueue implements Queue {
       pending,
       delayed: this.#backlog.items.count('delayed'),
       inFlight: this.#backlog.items.count('claiming', 'inFlight', 'acking', 'delaying'),
-      deadLetters: this.#dead.size,
+      deadLetters: this.#backlog.dead.size,
       oldestPendingAgeMs: first === null ? null : Math.max(0, this.#clock.wallMs() - idTimeMs(first)),
       ...this.#totals,
       expiredTotal,
       durability: this.#store.durability,
       payloadBytesMax: this.#settings.payloadBytesMax,
       bytesInMemory,
-      bytesInStorage: bytes + this.#dead.bytes,
+      bytesInStorage: bytes + this.#backlog.dead.bytes,
     };
   }
 
@@ -255,7 +249,7 @@ export class InMemQueue implements Queue {
   /** Reads back what an earlier process left: everything stored and not acked is pending, or delayed, again. */
   async #replay(): Promise<void> {
     const clockMs = this.#clock.wallMs();
-    const last = await replay(this.#store, this.#dead, this.#keys, this.#clock, (id, payload, item) => {
+    const last = await replay(this.#store, this.#backlog.dead, this.#keys, this.#clock, (id, payload, item) => {
       const delayMs = item === null ? 0 : item.notBeforeMs - clockMs;
       // The clock may have been set back since the delay was stored: none is longer than the longest that can be asked.
       if (item !== null) item.dueAtMs = this.#clock.monotonicMs() + Math.min(delayMs, WAIT_MS_MAX);
@@ -369,7 +363,7 @@ export class InMemQueue implements Queue {
       }
       for (const item of spent) {
         this.#backlog.gone(item);
-        this.#dead.add({ id: item.id, attempts: item.attempts, payloadBytes: item.payloadBytes, key: item.key });
+        this.#backlog.dead.add(item.payloadBytes);
       }
     } catch (error) {
       this.#backlog.toFront(claimed.filter(({ state }) => state === 'claiming'));

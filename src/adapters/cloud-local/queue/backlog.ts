@@ -1,11 +1,11 @@
 /**
- * Backlog: every item that a queue holds, dead letters aside: those in line, and as objects those that are delayed, taken
+ * Backlog: every item that a queue holds: those in line, dead letters, and as objects those that are delayed, taken
  * or being written. The moves of queue/items.ts that need no write are made here; whoever moves an item for a write tells
  * the backlog of its outcome.
  */
 import type { Clock } from '../../../contracts/clock.js';
 import type { LeaseToken, QueueItemId } from '../../../contracts/ids.js';
-import type { DeadLetters } from './dead-letters.js';
+import { DeadLetters } from './dead-letters.js';
 import { Deadlines } from './deadlines.js';
 import { requireHeld } from './holding.js';
 import { type Item, Items, Memory } from './items.js';
@@ -20,6 +20,7 @@ export class Backlog {
   readonly items: Items;
   readonly deadlines: Deadlines<Item>;
   readonly waiters: Waiters;
+  readonly dead: DeadLetters;
   /** The largest id that was there when the queue was opened: what is not after it may have been handed over before. */
   replayedThrough: QueueItemId | null = null;
   /** Leases that have run out. */
@@ -33,25 +34,20 @@ export class Backlog {
   readonly #onGone: () => void;
 
   /** @param onGone called whenever an item is settled for good */
-  constructor(
-    store: QueueStore,
-    dead: DeadLetters,
-    clock: Clock,
-    memoryBytesMax: number,
-    onGone: () => void = () => {},
-  ) {
+  constructor(store: QueueStore, clock: Clock, memoryBytesMax: number, onGone: () => void = () => {}) {
     this.#onGone = onGone;
     const memory = new Memory(memoryBytesMax);
     this.#store = store;
     this.#clock = clock;
     this.items = new Items(memory);
+    this.dead = new DeadLetters(store, (id) => this.items.get(id) !== undefined);
     this.deadlines = new Deadlines(() => this.sweep(), clock);
     this.waiters = new Waiters(clock);
     this.#line = new Line({
       store,
       items: this.items,
       memory,
-      isForeign: (id) => dead.has(id),
+      isForeign: (id) => this.dead.mayBeAmongItems(id),
       isReplayed: (id) => this.replayedThrough !== null && id <= this.replayedThrough,
     });
   }
@@ -165,12 +161,14 @@ export class Backlog {
     this.#onGone();
   }
 
-  /** Refuses to settle what nobody has taken; an id that is not in line passes. */
-  async refusePending(id: QueueItemId, token: LeaseToken | null): Promise<void> {
+  /** Refuses to settle what nobody has taken; an id that the queue does not hold passes. */
+  async refuseUntaken(id: QueueItemId, token: LeaseToken | null): Promise<void> {
     const place = this.#line.find(id);
-    const isThere = place === 'unread' ? await this.#store.holds(id) : place === 'in line';
-    // It may have been taken while its row was looked for: then it is no more the one that was asked about.
-    if (isThere && this.items.get(id) === undefined) requireHeld({ id, state: 'pending', token: null }, token);
+    // Whoever takes it while its row is looked for: it was pending when it was asked about.
+    const isThere =
+      place === 'in line' || (place === 'unread' && !this.dead.mayBeAmongItems(id) && (await this.#store.holds(id)));
+    if (isThere) requireHeld({ id, state: 'pending', token: null }, token);
+    await this.dead.refuseSettling(id, token);
   }
 
   /**

@@ -1,48 +1,44 @@
 /**
- * Dead letters: items given up after too many hand-overs. Their payloads stay in storage; memory knows which there are.
+ * Dead letters: items given up after too many hand-overs. They stay in storage, and are read when they are asked for;
+ * memory knows how many there are.
  *
  * Whoever is about to requeue or delete a letter takes it out first, synchronously, so no two calls get the same one,
  * and puts it back when the write fails. Until then the queue still holds it: nobody is to take its id for unknown.
  */
-import { FatalError } from '../../../contracts/errors.js';
 import type { LeaseToken, QueueItemId } from '../../../contracts/ids.js';
 import type { QueueItem } from '../../../contracts/queue.js';
 import { requireHeld } from './holding.js';
-import type { KeyRecord } from './keys.js';
 import type { QueueStore } from './store.js';
 
 export interface DeadLetter {
   readonly id: QueueItemId;
+  readonly payload: Uint8Array;
   readonly attempts: number;
-  readonly payloadBytes: number;
   /** Still taken: an item given up was never acked. */
-  readonly key: KeyRecord | null;
+  readonly key: string | null;
 }
 
-/** Payloads read at once while letters are listed. */
-const LETTERS_PER_READ = 16;
-
-/** Letters deleted in one transaction. */
-const LETTERS_PER_PURGE = 1_000;
+/** Letters that are listed, or deleted in one transaction, at a time. */
+const LETTERS_PER_PAGE = 256;
 
 export class DeadLetters {
   readonly #store: QueueStore;
-  readonly #letters = new Map<QueueItemId, DeadLetter>();
+  /** Whether an item is none of these, although its row may lie among them: the write that put it there was taken for failed. */
+  readonly #isItem: (id: QueueItemId) => boolean;
   /** Taken out for a write whose outcome is not known yet. */
   readonly #leaving = new Set<QueueItemId>();
+  /** Their requeue was taken for failed: they may lie among the items' rows. */
+  readonly #doubtful = new Set<QueueItemId>();
+  #size = 0;
   #bytes = 0;
 
-  constructor(store: QueueStore) {
+  constructor(store: QueueStore, isItem: (id: QueueItemId) => boolean) {
     this.#store = store;
+    this.#isItem = isItem;
   }
 
   get size(): number {
-    return this.#letters.size;
-  }
-
-  /** Also one that is being requeued or deleted. */
-  has(id: QueueItemId): boolean {
-    return this.#letters.has(id) || this.#leaving.has(id);
+    return this.#size;
   }
 
   /** Payload bytes of all letters together. */
@@ -50,68 +46,75 @@ export class DeadLetters {
     return this.#bytes;
   }
 
+  /** Whether an id that is found among the items' rows is a letter's all the same. */
+  mayBeAmongItems(id: QueueItemId): boolean {
+    return this.#leaving.has(id) || this.#doubtful.has(id);
+  }
+
   /** An id that is no letter's passes. A letter may be requeued: who settles it is not to believe that it is gone. */
-  refuseSettling(id: QueueItemId, token: LeaseToken | null): void {
-    if (!this.has(id)) return;
-    requireHeld({ id, state: 'a dead letter', token: null }, token);
+  async refuseSettling(id: QueueItemId, token: LeaseToken | null): Promise<void> {
+    const isLetter =
+      this.mayBeAmongItems(id) || (this.#size > 0 && !this.#isItem(id) && (await this.#store.holdsDead(id)));
+    if (isLetter) requireHeld({ id, state: 'a dead letter', token: null }, token);
   }
 
-  /** A letter that is new, or comes back because it could not be requeued or deleted. */
-  add(letter: DeadLetter): void {
-    this.#leaving.delete(letter.id);
-    this.#letters.set(letter.id, letter);
-    this.#bytes += letter.payloadBytes;
+  /** One more is stored as a letter. */
+  add(payloadBytes: number): void {
+    this.#size += 1;
+    this.#bytes += payloadBytes;
   }
 
-  /** Takes a letter out for a write; then either {@link add} or {@link forget} is to be called. */
-  take(id: QueueItemId): DeadLetter | undefined {
-    const letter = this.#letters.get(id);
-    if (letter !== undefined) {
-      this.#letters.delete(id);
-      this.#leaving.add(id);
-      this.#bytes -= letter.payloadBytes;
+  /** Takes a letter out for a write; then either {@link putBack} or {@link forget} is to be called. */
+  async take(id: QueueItemId): Promise<DeadLetter | null> {
+    if (this.#size === 0 || this.#leaving.has(id) || this.#isItem(id)) return null;
+    this.#leaving.add(id);
+    try {
+      const letter = await this.#store.letter(id, this.#doubtful.has(id));
+      if (letter === null) this.#leaving.delete(id);
+      else this.#count(letter, -1);
+      return letter;
+    } catch (error) {
+      this.#leaving.delete(id);
+      throw error;
     }
-    return letter;
+  }
+
+  /** The write failed; it may have reached storage. */
+  putBack(letter: DeadLetter): void {
+    this.#leaving.delete(letter.id);
+    this.#doubtful.add(letter.id);
+    this.#count(letter, 1);
   }
 
   /** The letter that was taken is none any more. */
   forget(id: QueueItemId): void {
     this.#leaving.delete(id);
-  }
-
-  async payload(id: QueueItemId): Promise<Uint8Array> {
-    const [payload] = await this.#store.readDead([id]);
-    if (payload) return payload;
-    throw new FatalError('Internal', `the storage no longer holds the dead letter ${id}; close the queue and open it`, {
-      code: 'STORAGE_FORMAT',
-      context: { id },
-    });
+    this.#doubtful.delete(id);
   }
 
   /** Oldest first; letters that are requeued or purged while they are listed may be left out. */
   async *read(): AsyncGenerator<QueueItem> {
-    const ids = this.#ids();
-    for (let at = 0; at < ids.length; at += LETTERS_PER_READ) {
-      const page = ids.slice(at, at + LETTERS_PER_READ);
-      const payloads = await this.#store.readDead(page);
-      for (const [i, id] of page.entries()) {
-        const letter = this.#letters.get(id);
-        const payload = payloads[i];
-        if (letter && payload) yield { id, payload, attempts: letter.attempts, token: null, leaseMs: null };
+    for await (const page of this.#pages()) {
+      for (const { id, payload, attempts } of page) {
+        if (!this.#leaving.has(id)) yield { id, payload, attempts, token: null, leaseMs: null };
       }
     }
   }
 
-  /** Deletes every letter, telling `onGone` of each; resolves to how many. */
+  /** Deletes the letters that are there now, telling `onGone` of each; resolves to how many. */
   async purge(onGone: (letter: DeadLetter) => void): Promise<number> {
-    const ids = this.#ids();
     let purged = 0;
-    for (let at = 0; at < ids.length; at += LETTERS_PER_PURGE) {
-      const letters = ids.slice(at, at + LETTERS_PER_PURGE).flatMap((id) => this.take(id) ?? []);
+    const count = this.#size;
+    for await (const page of this.#pages()) {
+      const letters = page.filter(({ id }) => !this.#leaving.has(id)).slice(0, count - purged);
+      for (const letter of letters) {
+        this.#leaving.add(letter.id);
+        this.#count(letter, -1);
+      }
       try {
         await this.#store.removeDead(letters.map(({ id }) => id));
       } catch (error) {
-        for (const letter of letters) this.add(letter);
+        for (const letter of letters) this.putBack(letter);
         throw error;
       }
       for (const letter of letters) {
@@ -119,11 +122,30 @@ export class DeadLetters {
         onGone(letter);
       }
       purged += letters.length;
+      if (purged === count) break;
     }
     return purged;
   }
 
-  #ids(): QueueItemId[] {
-    return [...this.#letters.keys()].sort();
+  /** All letters, oldest first, without those that are leaving. */
+  async *#pages(): AsyncGenerator<DeadLetter[]> {
+    for (let after: QueueItemId | null = null; this.#size > 0; ) {
+      const stored: DeadLetter[] = await this.#store.letters(after, LETTERS_PER_PAGE);
+      const last: QueueItemId | null = stored.at(-1)?.id ?? null;
+      const page = stored.filter(({ id }) => !this.#doubtful.has(id) && !this.#isItem(id));
+      for (const id of this.#doubtful) {
+        if ((after !== null && id <= after) || (last !== null && id > last)) continue;
+        const letter = await this.#store.letter(id, true);
+        if (letter !== null) page.push(letter);
+      }
+      yield page.filter(({ id }) => !this.#leaving.has(id)).sort((one, other) => (one.id < other.id ? -1 : 1));
+      if (last === null) return;
+      after = last;
+    }
+  }
+
+  #count({ payload }: DeadLetter, sign: 1 | -1): void {
+    this.#size += sign;
+    this.#bytes += sign * payload.length;
   }
 }

@@ -85,6 +85,12 @@ export class Keys {
     return known !== undefined && (known.untilMs === 0 || known.untilMs > this.#clock.wallMs());
   }
 
+  /** The record of an item's key, as storage tells of it. */
+  of(key: string | null, id: QueueItemId): KeyRecord | null {
+    const known = key === null ? undefined : this.#records.get(key);
+    return known?.id === id ? known : null;
+  }
+
   /** Takes a key as storage tells of it; retained ones are to come in the order of their ends. */
   recall(record: KeyRecord): void {
     this.#records.set(record.key, record);

@@ -20,46 +20,111 @@ export async function replay(
   clock: Clock,
   enter: Enter,
 ): Promise<QueueItemId | null> {
-  const records = await store.records();
-  let last = null as QueueItemId | null;
-  const see = (id: QueueItemId) => {
-    if (last === null || id > last) last = id;
-  };
-  for (const id of records.keys()) see(id);
-  /** Each record is used once; those left over belong to no row. */
-  const use = (id: QueueItemId): ItemRecord | null => {
-    see(id);
-    const record = records.get(id) ?? null;
-    records.delete(id);
-    return record;
-  };
-
-  await store.eachDead((id, payload) => {
-    const record = use(id);
-    const key = keyRecord(id, record);
-    if (key !== null) keys.recall(key);
-    dead.add({ id, attempts: record?.attempts ?? 0, payloadBytes: payload.length, key });
-    return true;
-  });
+  const beside = await Beside.open(store, dead, keys);
   await store.eachItem((id, payload) => {
-    const record = records.size === 0 ? null : use(id);
-    last = last === null || id > last ? id : last;
-    if (record === null) {
+    beside.see(id);
+    if (beside.isPast(id)) {
       enter(id, payload, null);
       return true;
     }
-    const item = new Item(id, payload);
-    item.replayed = true;
-    item.attempts = record.attempts ?? 0;
-    item.notBeforeMs = record.notBeforeMs ?? 0;
-    item.hasRecord = true;
-    item.key = keyRecord(id, record);
-    if (item.key !== null) keys.recall(item.key);
-    enter(id, payload, item);
-    return true;
+    return beside.recordOf(id).then((record) => {
+      const item = record === null ? null : replayed(id, payload, record);
+      if (item?.key) keys.recall(item.key);
+      enter(id, payload, item);
+      return true;
+    });
   });
-  await recallRetainedKeys(store, records, keys, clock.wallMs());
-  return last;
+  await beside.recordOf(AFTER_ALL);
+  await recallRetainedKeys(store, beside.left, keys, clock.wallMs());
+  return beside.last;
+}
+
+function replayed(id: QueueItemId, payload: Uint8Array, record: ItemRecord): Item {
+  const item = new Item(id, payload);
+  item.replayed = true;
+  item.attempts = record.attempts ?? 0;
+  item.notBeforeMs = record.notBeforeMs ?? 0;
+  item.hasRecord = true;
+  item.key = keyRecord(id, record);
+  return item;
+}
+
+/** What no id is after. */
+const AFTER_ALL = '~' as QueueItemId;
+
+/** What is read beside the items, as far as they have been: dead letters and records. Each record belongs to one row. */
+class Beside {
+  /** The largest id of all that was read. */
+  last: QueueItemId | null = null;
+  /** Records that belong to no row. */
+  readonly left = new Map<QueueItemId, ItemRecord>();
+  readonly #dead: DeadLetters;
+  readonly #keys: Keys;
+  readonly #letters: AsyncIterator<[QueueItemId, Uint8Array]>;
+  readonly #records: AsyncIterator<[QueueItemId, ItemRecord]>;
+  /** The next ones. */
+  #letter: readonly [QueueItemId, Uint8Array] | null = null;
+  #record: readonly [QueueItemId, ItemRecord] | null = null;
+
+  private constructor(store: QueueStore, dead: DeadLetters, keys: Keys) {
+    this.#dead = dead;
+    this.#keys = keys;
+    this.#letters = store.dead();
+    this.#records = store.records();
+  }
+
+  static async open(store: QueueStore, dead: DeadLetters, keys: Keys): Promise<Beside> {
+    const beside = new Beside(store, dead, keys);
+    await beside.#nextLetter();
+    await beside.#nextRecord();
+    return beside;
+  }
+
+  see(id: QueueItemId): void {
+    if (this.last === null || id > this.last) this.last = id;
+  }
+
+  /** Whether an id is before all that comes. */
+  isPast(id: QueueItemId): boolean {
+    return (this.#letter === null || this.#letter[0] > id) && (this.#record === null || this.#record[0] > id);
+  }
+
+  /** Goes over what is before an id, and takes the record of that one. */
+  async recordOf(id: QueueItemId): Promise<ItemRecord | null> {
+    for (;;) {
+      const [letter, record] = [this.#letter, this.#record];
+      if (letter !== null && letter[0] < id && (record === null || letter[0] <= record[0])) {
+        await this.#enterLetter(letter);
+      } else if (record !== null && record[0] < id) {
+        this.left.set(...record);
+        await this.#nextRecord();
+      } else if (record?.[0] === id) {
+        await this.#nextRecord();
+        return record[1];
+      } else return null;
+    }
+  }
+
+  async #enterLetter([id, payload]: readonly [QueueItemId, Uint8Array]): Promise<void> {
+    const record = this.#record?.[0] === id ? this.#record[1] : null;
+    const key = keyRecord(id, record);
+    if (key !== null) this.#keys.recall(key);
+    this.#dead.add(payload.length);
+    if (record !== null) await this.#nextRecord();
+    await this.#nextLetter();
+  }
+
+  async #nextLetter(): Promise<void> {
+    const { value, done } = await this.#letters.next();
+    this.#letter = done ? null : value;
+    if (this.#letter !== null) this.see(this.#letter[0]);
+  }
+
+  async #nextRecord(): Promise<void> {
+    const { value, done } = await this.#records.next();
+    this.#record = done ? null : value;
+    if (this.#record !== null) this.see(this.#record[0]);
+  }
 }
 
 /** Records without a row: keys that outlive their acked item, by their end; all others are deleted. */

@@ -11,8 +11,9 @@
 import { createHash } from 'node:crypto';
 import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import { QueueItemId, show } from '../../../contracts/ids.js';
-import type { Storage, StorageDurability, StorageKey, StorageTxn } from '../../../contracts/storage.js';
+import type { Storage, StorageDurability, StorageEntry, StorageKey, StorageTxn } from '../../../contracts/storage.js';
 import { Commits, nextTurn, unanswered } from './commits.js';
+import type { DeadLetter } from './dead-letters.js';
 import type { Item } from './items.js';
 
 /** What is stored beside a payload. Absent fields are unset. */
@@ -25,8 +26,11 @@ export interface ItemRecord {
   readonly untilMs?: number;
 }
 
-/** Called for each row, in the order of the ids. False ends the reading. */
-export type Visit = (id: QueueItemId, payload: Uint8Array) => boolean;
+/** Called for each row, in the order of the ids, and waited for where it has to be. False ends the reading. */
+export type Visit = (id: QueueItemId, payload: Uint8Array) => boolean | Promise<boolean>;
+
+/** Bytes of dead letters after which no more are read at once. */
+const LETTER_BYTES_PER_READ = 8 * 2 ** 20;
 
 /** Rows read between two turns of the event loop while the queue opens. */
 const ROWS_PER_TURN = 500;
@@ -67,23 +71,19 @@ export class QueueStore {
     return this.#scan(this.#items, visit);
   }
 
-  /** All dead letters' rows. */
-  eachDead(visit: Visit): Promise<void> {
-    return this.#scan(this.#dead, visit);
+  /** All dead letters' rows, to be read beside others. */
+  dead(): AsyncGenerator<[QueueItemId, Uint8Array]> {
+    return this.#rows(this.#dead, null);
+  }
+
+  /** All records, to be read beside others. */
+  async *records(): AsyncGenerator<[QueueItemId, ItemRecord]> {
+    for await (const [id, value] of this.#rows(this.#records, null)) yield [id, decodeRecord(id, value)];
   }
 
   /** The items' rows after an id, up to `limit` of them. */
   page(after: QueueItemId | null, limit: number, visit: Visit): Promise<void> {
     return this.#commits.ask(() => this.#scan(this.#items, visit, after, limit));
-  }
-
-  async records(): Promise<Map<QueueItemId, ItemRecord>> {
-    const records = new Map<QueueItemId, ItemRecord>();
-    await this.#scan(this.#records, (id, value) => {
-      records.set(id, decodeRecord(id, value));
-      return true;
-    });
-    return records;
   }
 
   /**
@@ -186,9 +186,11 @@ export class QueueStore {
 
   /** Payloads of items, `null` for those that are not there; also of one that a write taken for failed has moved. */
   readItems(items: readonly Item[]): Promise<(Uint8Array | null)[]> {
-    const ids = items.map(({ id }) => id);
-    if (items.some(({ mayBeDead }) => mayBeDead)) return this.readDead(ids);
-    return this.#commits.ask(() => this.#storage.getMany(ids.map((id) => key(this.#items, id))));
+    const namespaces = items.some(({ mayBeDead }) => mayBeDead) ? [this.#items, this.#dead] : [this.#items];
+    return this.#readFirst(
+      namespaces,
+      items.map(({ id }) => id),
+    );
   }
 
   /** Whether an item's row is there. */
@@ -196,11 +198,29 @@ export class QueueStore {
     return (await this.#commits.ask(() => this.#storage.get(key(this.#items, id)))) !== null;
   }
 
-  /** Payloads of dead letters; from the items' rows where a requeue was taken for failed, and had moved them there. */
-  async readDead(ids: readonly QueueItemId[]): Promise<(Uint8Array | null)[]> {
-    const keys = [this.#dead, this.#items].flatMap((namespace) => ids.map((id) => key(namespace, id)));
-    const payloads = await this.#commits.ask(() => this.#storage.getMany(keys));
-    return ids.map((_, i) => payloads[i] ?? payloads[i + ids.length] ?? null);
+  /** Whether a dead letter's row is there. */
+  async holdsDead(id: QueueItemId): Promise<boolean> {
+    return (await this.#commits.ask(() => this.#storage.get(key(this.#dead, id)))) !== null;
+  }
+
+  /** @param amongItems whether its row may also be an item's: a requeue was taken for failed */
+  async letter(id: QueueItemId, amongItems: boolean): Promise<DeadLetter | null> {
+    const [payload] = await this.#readFirst(amongItems ? [this.#dead, this.#items] : [this.#dead], [id]);
+    return payload ? ((await this.#letters([[id, payload]]))[0] ?? null) : null;
+  }
+
+  /** Dead letters after an id, oldest first: some, none when there are no more. */
+  async letters(after: QueueItemId | null, limit: number): Promise<DeadLetter[]> {
+    return this.#commits.ask(async () => {
+      const rows: [QueueItemId, Uint8Array][] = [];
+      let bytes = 0;
+      for await (const row of this.#rows(this.#dead, after, limit)) {
+        rows.push(row);
+        bytes += row[1].length;
+        if (bytes > LETTER_BYTES_PER_READ) break;
+      }
+      return this.#letters(rows);
+    });
   }
 
   /**
@@ -231,24 +251,58 @@ export class QueueStore {
     txn.put(key(this.#records, item.id), Buffer.from(JSON.stringify(record)));
   }
 
+  /** The rows of ids in the first of some namespaces that has each, `null` where none has. */
+  async #readFirst(namespaces: readonly string[], ids: readonly QueueItemId[]): Promise<(Uint8Array | null)[]> {
+    const keys = namespaces.flatMap((namespace) => ids.map((id) => key(namespace, id)));
+    const found = await this.#commits.ask(() => this.#storage.getMany(keys));
+    return ids.map((_, i) => namespaces.map((_, n) => found[n * ids.length + i] ?? null).find(Boolean) ?? null);
+  }
+
+  async #letters(rows: readonly [QueueItemId, Uint8Array][]): Promise<DeadLetter[]> {
+    const records = await this.#storage.getMany(rows.map(([id]) => key(this.#records, id)));
+    return rows.map(([id, payload], i) => {
+      const value = records[i];
+      const { attempts = 0, key = null } = value ? decodeRecord(id, value) : {};
+      return { id, payload, attempts, key };
+    });
+  }
+
   async #scan(namespace: string, visit: Visit, after: QueueItemId | null = null, limit?: number): Promise<void> {
-    const prefix = { namespace, path: [] };
-    const range = { ...(after !== null && { after: key(namespace, after) }), ...(limit !== undefined && { limit }) };
     let rows = 0;
-    for await (const { key: at, value } of this.#storage.scan({ prefix, ...range })) {
-      const [id] = at.path;
-      if (at.path.length !== 1 || !QueueItemId.is(id)) {
-        throw new FatalError(
-          'Internal',
-          `storage namespace ${namespace} holds the key ${show(at.path.join('/'))}, which is no queue item id; move that row elsewhere, or give the queue another name`,
-          { code: 'STORAGE_FORMAT', context: { namespace, path: at.path } },
-        );
-      }
-      if (visit(id, value) === false) return;
+    for await (const { key: at, value } of this.#entries(namespace, after, limit)) {
+      const visited = visit(idOf(namespace, at), value);
+      if (visited === false || (visited !== true && !(await visited))) return;
       rows += 1;
       if (rows % ROWS_PER_TURN === 0) await nextTurn();
     }
   }
+
+  async *#rows(
+    namespace: string,
+    after: QueueItemId | null,
+    limit?: number,
+  ): AsyncGenerator<[QueueItemId, Uint8Array]> {
+    for await (const { key: at, value } of this.#entries(namespace, after, limit)) yield [idOf(namespace, at), value];
+  }
+
+  #entries(namespace: string, after: QueueItemId | null, limit?: number): AsyncIterable<StorageEntry> {
+    return this.#storage.scan({
+      prefix: { namespace, path: [] },
+      ...(after !== null && { after: key(namespace, after) }),
+      ...(limit !== undefined && { limit }),
+    });
+  }
+}
+
+/** @throws FatalError Internal, code `STORAGE_FORMAT`: the row is not one of the queue's own */
+function idOf(namespace: string, { path }: StorageKey): QueueItemId {
+  const [id] = path;
+  if (path.length === 1 && QueueItemId.is(id)) return id;
+  throw new FatalError(
+    'Internal',
+    `storage namespace ${namespace} holds the key ${show(path.join('/'))}, which is no queue item id; move that row elsewhere, or give the queue another name`,
+    { code: 'STORAGE_FORMAT', context: { namespace, path } },
+  );
 }
 
 /** Who is locked out is told which adapter is made for several processes. */

@@ -2,7 +2,13 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { InMemQueue } from '../../../../src/adapters/cloud-local/in-mem-queue.js';
 import { MemoryStorage } from '../../../../src/adapters/cloud-local/memory-storage.js';
-import { FatalError, type QueueItemId, type Storage } from '../../../../src/contracts/index.js';
+import {
+  FatalError,
+  LeaseToken,
+  type QueueItemId,
+  type Storage,
+  type StorageKey,
+} from '../../../../src/contracts/index.js';
 import { bytes, codeOf, hooked, LONG_MS, storedIds, takeAll, text, turn, until } from './support.js';
 
 const ROWS = 'cloudlocal_queue';
@@ -231,6 +237,32 @@ describe('bounds', () => {
     }
     expect((await takeAll(again)).map((each) => each?.trim())).toEqual(['300']);
     await again.close();
+  });
+
+  test('a stale ack of an item that lies in storage is refused, also when somebody takes it meanwhile', async () => {
+    let looked = () => {};
+    const looking = new Promise<void>((resolve) => {
+      looked = resolve;
+    });
+    let answer = () => {};
+    const slow: Storage = Object.assign(Object.create(storage), {
+      get: async (key: StorageKey) => {
+        looked();
+        await new Promise<void>((resolve) => {
+          answer = resolve;
+        });
+        return storage.get(key);
+      },
+    });
+    const queue = await InMemQueue.open(slow, { memoryBytesMax: 0 });
+    const id = await queue.enqueue(bytes('a'));
+    const stale = codeOf(queue.ack(id, LeaseToken.parse('stale')));
+    await looking;
+    const item = await queue.dequeueWithLease(LONG_MS);
+    expect(item?.id).toBe(id);
+    answer();
+    expect(await stale).toBe('LEASE_LOST');
+    await queue.close();
   });
 
   test('a read that fails rejects the dequeue, and the next one reads again', async () => {

@@ -1,5 +1,7 @@
 /** What the queue's tests share: text payloads, and storages whose commits can be failed or held. */
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { InMemQueue } from '../../../../src/adapters/cloud-local/in-mem-queue.js';
 import type { QueueItem, Storage } from '../../../../src/contracts/index.js';
 import { isCoreError } from '../../../../src/contracts/index.js';
@@ -28,6 +30,15 @@ export async function codeOf(call: Promise<unknown>): Promise<string> {
   } catch (error) {
     return isCoreError(error) ? error.code : `not of the family: ${String(error)}`;
   }
+}
+
+/** What is in use of the heap, and of memory outside of it, after what is unused has been collected. */
+export function heapBytes(): number {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  collect();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
 }
 
 /** What stored keys there are under a namespace: the first segment of each. */
