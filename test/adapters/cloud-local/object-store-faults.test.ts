@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { loadBlake3 } from '../../../src/adapters/cloud-local/object-store/blake3.js';
 import { FsObjectStore, type FsObjectStoreOptions } from '../../../src/adapters/cloud-local/object-store.js';
 import type { ContentId } from '../../../src/contracts/ids.js';
-import { blobPath, drafts, type Fault, newRoot, recordedFiles, sidecarPath } from './object-store-kit.js';
+import { blobPath, draftName, drafts, type Fault, newRoot, recordedFiles, sidecarPath } from './object-store-kit.js';
 
 const MIB = 1_048_576;
 const IO = ['sync', 'async'] as const;
@@ -357,11 +357,11 @@ describe.each(IO)('a failing call leaves nothing visible and is named (io %s)', 
     await expect(FsObjectStore.open(root, { io }, { files: full.files })).rejects.toMatchObject({ kind: 'Transient' });
     expect(fs.readdirSync(root)).toEqual(['tmp']);
     expect(drafts(root)).toEqual([]);
-    fs.writeFileSync(join(root, 'tmp/old'), '');
-    fs.utimesSync(join(root, 'tmp/old'), 0, 0);
+    fs.writeFileSync(join(root, 'tmp', draftName('old')), '');
+    fs.utimesSync(join(root, 'tmp', draftName('old')), 0, 0);
     const unsweepable = recordedFiles((call) => (call === 'unlink' ? 'EPERM' : undefined));
     await FsObjectStore.open(root, { io }, { files: unsweepable.files });
-    expect(drafts(root)).toEqual(['old']);
+    expect(drafts(root)).toEqual([draftName('old')]);
   });
 });
 

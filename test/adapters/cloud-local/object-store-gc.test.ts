@@ -7,7 +7,7 @@ import type { GcReport } from '../../../src/adapters/cloud-local/object-store/gc
 import { IdSet } from '../../../src/adapters/cloud-local/object-store/id-set.js';
 import { FsObjectStore } from '../../../src/adapters/cloud-local/object-store.js';
 import type { ContentId } from '../../../src/contracts/ids.js';
-import { blobPath, type Fault, newRoot, recordedFiles, sidecarPath } from './object-store-kit.js';
+import { blobPath, draftName, type Fault, newRoot, recordedFiles, sidecarPath } from './object-store-kit.js';
 
 const HOUR_MS = 3_600_000;
 const NOTHING: GcReport = {
@@ -154,10 +154,10 @@ describe('a collection', () => {
 
   test('sweeps drafts of crashed puts that are a day old', async () => {
     const { root, gc } = await aged(0);
-    for (const name of ['old', 'new']) fs.writeFileSync(join(root, 'tmp', name), '');
-    fs.utimesSync(join(root, 'tmp/old'), 0, 0);
+    for (const name of ['old', 'new']) fs.writeFileSync(join(root, 'tmp', draftName(name)), '');
+    fs.utimesSync(join(root, 'tmp', draftName('old')), 0, 0);
     expect(await gc([])).toMatchObject({ draftsRemoved: 1 });
-    expect(fs.readdirSync(join(root, 'tmp'))).toEqual(['new']);
+    expect(fs.readdirSync(join(root, 'tmp'))).toEqual([draftName('new')]);
   });
 });
 

@@ -27,6 +27,11 @@ export function sidecarPath(root: string, id: ContentId): string {
   return `${blobPath(root, id)}.meta.json`;
 }
 
+/** The name of a draft that a process left which was killed long ago. */
+export function draftName(n: number | string): string {
+  return `rollout-draft-4711-0123456789abcdef-${n}`;
+}
+
 export function drafts(root: string): string[] {
   return fs.readdirSync(join(root, 'tmp'));
 }

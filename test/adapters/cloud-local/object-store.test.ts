@@ -1,12 +1,12 @@
 import fs from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { FsObjectStore } from '../../../src/adapters/cloud-local/object-store.js';
 import type { ContentId } from '../../../src/contracts/ids.js';
 import { ObjectStore } from '../../../src/contracts/object-store.js';
 import { conformance } from '../../../src/testing/conformance.js';
 import '../../../src/testing/object-store-suite.js';
-import { blobPath, drafts, newRoot, sidecarPath } from './object-store-kit.js';
+import { blobPath, draftName, drafts, newRoot, sidecarPath } from './object-store-kit.js';
 
 const HOUR_MS = 3_600_000;
 const MIB = 1_048_576;
@@ -151,17 +151,49 @@ describe('a store on disk', () => {
     const store = await FsObjectStore.open(root);
     const id = await store.putBytes(Buffer.from('kept'));
     for (const [name, ageMs] of [
-      ['old', 25 * HOUR_MS],
-      ['young', 23 * HOUR_MS],
+      [draftName('old'), 25 * HOUR_MS],
+      [draftName('young'), 23 * HOUR_MS],
     ] as const) {
       fs.writeFileSync(join(root, 'tmp', name), name);
       fs.utimesSync(join(root, 'tmp', name), new Date(), new Date(Date.now() - ageMs));
     }
     fs.utimesSync(blobPath(root, id), new Date(0), new Date(0));
-    fs.mkdirSync(join(root, 'tmp', 'folder'));
+    fs.mkdirSync(join(root, 'tmp', draftName('folder')));
     await FsObjectStore.open(root);
-    expect(drafts(root).sort()).toEqual(['folder', 'young']);
+    expect(drafts(root).sort()).toEqual([draftName('folder'), draftName('young')]);
     expect(await store.exists(id)).toBe(true);
+  });
+
+  test('a root that has other files in it keeps them, however old, when it is opened, swept and collected', async () => {
+    const root = newRoot();
+    const names = ['data.db', 'tmp/old.txt', 'tmp/1234-0123456789abcdef-0', 'tmp/rollout-draft.txt', 'gc/x', 'usage/x'];
+    for (const name of names) {
+      fs.mkdirSync(dirname(join(root, name)), { recursive: true });
+      fs.writeFileSync(join(root, name), name);
+      fs.utimesSync(join(root, name), 0, 0);
+    }
+    for (let open = 0; open < 2; open++) {
+      const store = await FsObjectStore.open(root);
+      await store.gc({ keep: [], graceMs: 0 });
+      await store.verify({ quarantine: true });
+    }
+    for (const name of names) expect(fs.readFileSync(join(root, name), 'utf8')).toBe(name);
+  });
+
+  test('a draft that a killed put left has a name that is swept', async () => {
+    const root = newRoot();
+    const store = await FsObjectStore.open(root);
+    let left = '';
+    const source = async function* () {
+      yield Buffer.alloc(2 * 1_048_576);
+      [left = ''] = drafts(root);
+      fs.copyFileSync(join(root, 'tmp', left), join(root, 'copy'));
+    };
+    await store.putStream(source());
+    fs.renameSync(join(root, 'copy'), join(root, 'tmp', left));
+    fs.utimesSync(join(root, 'tmp', left), 0, 0);
+    await FsObjectStore.open(root);
+    expect(drafts(root)).toEqual([]);
   });
 
   test('list passes over whatever is not a blob of ours', async () => {

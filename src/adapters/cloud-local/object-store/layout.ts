@@ -10,7 +10,9 @@
  * <root>/gc/abcd…                    a blob that a collection is about to remove, and may still be asked back
  * <root>/quarantine/abcd…            a corrupt blob that verify took out; never removed by this adapter
  * ```
+ * Other names in these folders are somebody else's, and are left alone: a root may be a folder that has more in it.
  */
+import { randomBytes } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { FatalError } from '../../../contracts/errors.js';
 import { type ContentId, show } from '../../../contracts/ids.js';
@@ -54,6 +56,20 @@ export class Layout {
   condemned(id: ContentId): string {
     return `${this.gc}/${id}`;
   }
+}
+
+/**
+ * What the names of one publisher's drafts begin with. A sweep removes by name and age alone, and an application may
+ * have a folder `tmp` of its own beside ours: nobody else's file has such a name by chance.
+ */
+export function newDraftPrefix(): string {
+  return `rollout-draft-${process.pid}-${randomBytes(8).toString('hex')}`;
+}
+
+const DRAFT_NAME = /^rollout-draft-[0-9]+-[0-9a-f]{16}-[0-9a-z]+$/;
+
+export function isDraftName(name: string): boolean {
+  return DRAFT_NAME.test(name);
 }
 
 /**

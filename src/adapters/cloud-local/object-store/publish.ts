@@ -14,7 +14,6 @@
  * or at a lower durability. So what `data` or `full` promise is made true for it here, unless this process saw that
  * very file synced before.
  */
-import { randomBytes } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import type { ContentId } from '../../../contracts/ids.js';
@@ -22,7 +21,7 @@ import { allSettled, Rounds } from './concurrency.js';
 import { type Disk, errnoOf } from './disk.js';
 import { Draft } from './draft.js';
 import { type Eventual, type Steps, settle } from './in-place.js';
-import { type Durability, decodeSidecar, encodeSidecar, type Layout, TOUCH_AGE_MS } from './layout.js';
+import { type Durability, decodeSidecar, encodeSidecar, type Layout, newDraftPrefix, TOUCH_AGE_MS } from './layout.js';
 import type { OpenFile } from './open-file.js';
 import type { Usage } from './usage.js';
 
@@ -62,7 +61,7 @@ export class Publisher {
   readonly #syncedAtMs = new Map<ContentId, number>();
   readonly #corrupt = new Set<ContentId>();
   readonly #folderSyncs: Rounds<string>;
-  readonly #draftPrefix = `${process.pid}-${randomBytes(8).toString('hex')}`;
+  readonly #draftPrefix = newDraftPrefix();
   #drafts = 0;
 
   /** @param touchAgeMs see {@link TOUCH_AGE_MS} */

@@ -8,7 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import type { Disk } from './disk.js';
-import { DURABILITIES, type Durability, decodeManifest, encodeManifest, type Layout } from './layout.js';
+import { DURABILITIES, type Durability, decodeManifest, encodeManifest, isDraftName, type Layout } from './layout.js';
 import type { Publisher } from './publish.js';
 
 /** A draft not written to for this long belongs to nobody: no live stream waits a day for its next chunk. */
@@ -96,11 +96,12 @@ function lowerError({ root, manifest }: Layout, durability: Durability, level: D
   );
 }
 
-/** Removes the drafts that crashed puts left. Returns how many. */
+/** Removes the drafts that crashed puts left, and nothing of another name. Returns how many. */
 export async function sweepDrafts(disk: Disk, layout: Layout): Promise<number> {
   let swept = 0;
   const oldestMs = Date.now() - DRAFT_AGE_MAX_MS;
-  for (const name of (await disk.names(layout.tmp)).slice(0, DRAFTS_SWEPT_MAX)) {
+  const drafts = (await disk.names(layout.tmp)).filter(isDraftName);
+  for (const name of drafts.slice(0, DRAFTS_SWEPT_MAX)) {
     const path = `${layout.tmp}/${name}`;
     try {
       const stats = await disk.stat(path);
