@@ -46,6 +46,7 @@ export interface AssemblyHost extends Omit<LoadingHost, 'dependencies' | 'config
   readonly retry: RetryPolicy;
   /** Called after an instance was lost: those that hold it, of whichever assembly is in place, should be told. */
   lost(instance: Instance, reason: string): void;
+  regained(instance: Instance): void;
   /** Gives the factory of one instance, from the one that its plugin has. */
   factory(planned: PlannedInstance, load: () => Promise<AdapterFactory>): Promise<AdapterFactory>;
 }
@@ -156,6 +157,18 @@ export class Assembly {
       'RC1301',
       `plugin ${plugin.manifest.id}: its manifest has middleware "${manifest.id}", its module has no factory for it`,
     );
+  }
+
+  /** What a plugin that was given up serves, or stands round, is nobody's until it serves again. */
+  pluginFailed(id: string, error: Error | null): void {
+    for (const instance of this.instances.values()) {
+      const { adapter, middleware } = instance.planned;
+      if ([adapter, ...middleware].some(({ plugin }) => plugin.manifest.id === id)) instance.pluginFailed(error);
+    }
+  }
+
+  tellRegained({ planned: { key } }: Instance): void {
+    for (const other of this.instances.values()) other.regained(key);
   }
 
   /** Who holds an instance that is gone goes on with it until it asks again: that it serves worse is to be seen. */

@@ -26,8 +26,8 @@ export interface Failure {
   /** Failures in a row. */
   readonly attempts: number;
   readonly error: unknown;
-  /** Milliseconds since 1970. */
-  readonly retryAtMs: number;
+  /** Milliseconds since 1970; `null` where no demand tries it again. */
+  readonly retryAtMs: number | null;
 }
 
 /** Of one instance. It goes by `performance.now()`: the machine's time may be set back while a try is waited for. */
@@ -38,7 +38,7 @@ export class Backoff {
   #retryAt = 0;
   #succeededAt = 0;
   /** The last one, where nothing went well since. */
-  failure: Failure | null = null;
+  failure: (Failure & { readonly retryAtMs: number }) | null = null;
 
   constructor(policy: RetryPolicy) {
     this.#policy = policy;

@@ -8,6 +8,7 @@
  *       too late v  │ demand                 v                                       │
  *               failed (attempts, error, retryAt) <──────────── planned, failed ─────┘ when the host stops
  * ```
+ * One whose plugin is given up is `failed` as well, but kept: it is `active` again with the plugin, for those who hold it.
  * Activation happens once: whoever asks meanwhile joins it. A factory that answers after its time is up has its result
  * disposed. A demand before `retryAt` is refused at once with the last cause.
  */
@@ -36,7 +37,7 @@ const NEXT: Readonly<Record<InstanceState, readonly InstanceState[]>> = {
   activating: ['active', 'failed', 'stopped'],
   active: ['degraded', 'failed', 'draining'],
   degraded: ['active', 'failed', 'draining'],
-  failed: ['activating', 'stopped'],
+  failed: ['activating', 'active', 'disposing', 'stopped'],
   draining: ['disposing'],
   disposing: ['stopped'],
   stopped: [],
@@ -54,6 +55,8 @@ export interface InstanceHost extends ActivationHost {
   readonly retry: RetryPolicy;
   /** Called after an instance was lost: those that hold it should be told. */
   lost(instance: Instance, reason: string): void;
+  /** Called after it, the very same, serves again. */
+  regained(instance: Instance): void;
 }
 
 let activations = 0;
@@ -77,6 +80,8 @@ export class Instance {
   /** What a failed activation made, or a lost instance, on its way out. */
   #leaving: Promise<void> | null = null;
   #stopping: Promise<void> | null = null;
+  /** Why nobody is given it, where a plugin behind it was given up, and the instance, where there was one by then. */
+  #givenUp: { readonly error: Error; readonly active: object | null } | null = null;
   /** Of the last activation that failed: its factory's answer, and then its way out. */
   #unfinished: Promise<void> | null = null;
   readonly #backoff: Backoff;
@@ -102,7 +107,8 @@ export class Instance {
 
   /** Its last one, where it has not been active since. */
   get failure(): Failure | null {
-    return this.#backoff.failure;
+    if (this.#givenUp === null || this.#state !== 'failed') return this.#backoff.failure;
+    return { attempts: this.#backoff.failure?.attempts ?? 1, error: this.#givenUp.error, retryAtMs: null };
   }
 
   get state(): InstanceState {
@@ -141,6 +147,7 @@ export class Instance {
       return this.#activation;
     }
     if (this.#state !== 'planned' && this.#state !== 'failed') throw closed(this.planned.key);
+    if (this.#givenUp !== null) throw this.#givenUp.error;
     this.#backoff.refuseEarly(this.planned);
     const waiter = new Waiter(this.planned.key, by);
     this.demandedBy ??= chainOf(by);
@@ -251,6 +258,28 @@ export class Instance {
     this.#host.lost(this, reason);
   }
 
+  /** A plugin behind it, its adapter's or a middleware's, serves nobody any more; with `null`, it does again. */
+  pluginFailed(error: Error | null): void {
+    if (error !== null) {
+      const active = this.#active;
+      this.#givenUp = { error, active };
+      if (active === null) return;
+      this.#active = null;
+      this.reason = null;
+      this.#moveTo('failed', { error });
+      this.#host.lost(this, messageOf(error));
+      return;
+    }
+    const active = this.#givenUp?.active ?? null;
+    this.#givenUp = null;
+    if (active === null) return;
+    this.#active = active;
+    this.#moveTo('active');
+    const [reason] = this.#lacking.values();
+    if (reason !== undefined) this.#setHealth({ status: 'degraded', reason });
+    this.#host.regained(this);
+  }
+
   /** Marks it degraded, or well again where there is no `reason`. */
   #setHealth(health: Health | undefined): void {
     const reason = health?.status === 'degraded' ? (health.reason ?? 'it says so, and no more') : null;
@@ -299,20 +328,24 @@ export class Instance {
       leaving = this.#unfinished;
     }
     const made = this.#made;
-    if (this.#active === null || made === null) {
+    const active = this.#active ?? this.#givenUp?.active ?? null;
+    if (active === null || made === null) {
       if (this.#state === 'planned' || this.#state === 'failed') this.#moveTo('stopped');
       if (leaving !== null) await boundDispose(leaving, `ending the activation of ${shown(this.planned)}`, boundMs());
       return;
     }
     const life = this.#life;
     const { instance } = made;
+    const serves = this.#active !== null;
     this.#end();
-    this.#moveTo('draining');
     let drained: unknown;
-    try {
-      if (instance !== null) await this.#drain(instance, boundMs());
-    } catch (error) {
-      drained = error;
+    if (serves) {
+      this.#moveTo('draining');
+      try {
+        if (instance !== null) await this.#drain(instance, boundMs());
+      } catch (error) {
+        drained = error;
+      }
     }
     life?.abort(reason());
     this.#moveTo('disposing');
@@ -342,6 +375,7 @@ export class Instance {
   /** From now on nobody is given it. */
   #end(): void {
     this.#active = null;
+    this.#givenUp = null;
     this.#made = null;
     this.#life = null;
     this.reason = null;

@@ -3,8 +3,10 @@
  *
  * ```
  * ready ──> loading ──> loaded ──> stopped   (also from ready, when it was never needed)
- *   ^          │ failed: nothing is kept, the next demand loads anew
- *   └──────────┘
+ *   ^          │           │ ^
+ *   └──────────┘           v │ reloaded
+ *    did not load:        failed ──> stopped   (what runs it gave it up)
+ *    nothing is kept, the next demand loads anew
  * ```
  * What a plugin is before that (disabled, not installed, for another version) the plan says.
  */
@@ -16,12 +18,13 @@ import type { Emitter } from './events.js';
 import type { Plugin } from './manifest.js';
 import { Waiter, type WaitGraph } from './waits.js';
 
-export type PluginState = 'ready' | 'loading' | 'loaded' | 'stopped';
+export type PluginState = 'ready' | 'loading' | 'loaded' | 'failed' | 'stopped';
 
 const NEXT: Readonly<Record<PluginState, readonly PluginState[]>> = {
   ready: ['loading', 'stopped'],
   loading: ['ready', 'loaded', 'stopped'],
-  loaded: ['stopped'],
+  loaded: ['failed', 'stopped'],
+  failed: ['loaded', 'stopped'],
   stopped: [],
 };
 
@@ -33,6 +36,8 @@ export interface LoadContext {
   readonly importModule: (url: string) => Promise<unknown>;
   /** The configurations of the instances that are planned of it: paths in them may be granted to it. */
   readonly configs: readonly Readonly<Record<string, unknown>>[];
+  /** Tells that the plugin serves nobody any more, and why; with `null`, that it does again. */
+  failed(error: Error | null): void;
 }
 
 /**
@@ -75,6 +80,8 @@ export interface LoadingHost {
   dependencies(plugin: Plugin): readonly PluginRun[];
   /** See {@link LoadContext.configs}. */
   configs(plugin: Plugin): readonly Readonly<Record<string, unknown>>[];
+  /** Called when a plugin that was loaded serves nobody any more, and with `null` when it does again. */
+  failed(plugin: string, error: Error | null): void;
 }
 
 export class PluginRun {
@@ -85,6 +92,8 @@ export class PluginRun {
   #loading: { readonly promise: Promise<PluginModule>; readonly waiter: Waiter } | null = null;
   /** How long the import and the plugin's `activate()` took, in milliseconds. */
   loadMs: number | null = null;
+  /** Why it serves nobody, though it was loaded. */
+  failure: Error | null = null;
 
   constructor(plugin: Plugin, host: LoadingHost) {
     this.plugin = plugin;
@@ -147,7 +156,8 @@ export class PluginRun {
     for (const dependency of this.#host.dependencies(this.plugin)) await dependency.load(waiter);
     const startedAt = performance.now();
     const configs = this.#host.configs(this.plugin);
-    const module = await load(this.plugin, { logger, importModule, configs, signal: this.#life.signal });
+    const failed = (error: Error | null) => this.#failed(error);
+    const module = await load(this.plugin, { logger, importModule, configs, signal: this.#life.signal, failed });
     try {
       await module.activate?.();
     } catch (error) {
@@ -157,6 +167,13 @@ export class PluginRun {
     }
     this.loadMs = performance.now() - startedAt;
     return module;
+  }
+
+  #failed(error: Error | null): void {
+    if (this.#state !== (error === null ? 'failed' : 'loaded')) return;
+    this.failure = error;
+    this.#moveTo(error === null ? 'loaded' : 'failed', error ?? undefined);
+    this.#host.failed(this.plugin.manifest.id, error);
   }
 
   /** The only place the state changes. */

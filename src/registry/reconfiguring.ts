@@ -33,9 +33,17 @@ export interface Changes {
   readonly keptPlugins: ReadonlySet<string>;
 }
 
-/** @param given keys of what an instance of the old plan was given, required or not */
-export function changesBetween(old: Outline, next: Outline, given: (key: string) => Iterable<string>): Changes {
-  const keptPlugins = pluginsKept(old, next);
+/**
+ * @param given keys of what an instance of the old plan was given, required or not
+ * @param hasFailed whether a plugin was given up: a new configuration is a new start for it
+ */
+export function changesBetween(
+  old: Outline,
+  next: Outline,
+  given: (key: string) => Iterable<string>,
+  hasFailed: (plugin: string) => boolean,
+): Changes {
+  const keptPlugins = pluginsKept(old, next, hasFailed);
   const kept = new Set<string>();
   const seen = new Set<string>();
   // What is held is looked at first. Of a circle, which only what was given beside the plan can close, nothing is kept.
@@ -63,13 +71,14 @@ export function changesBetween(old: Outline, next: Outline, given: (key: string)
 
 /**
  * Code in this process stays as long as it is imported from the same place: Node keeps what it has imported, and its
- * `activate()` is not to run twice. Code that runs elsewhere is started anew with a manifest that says something else.
+ * `activate()` is not to run twice. Code that runs elsewhere is started anew with a manifest that says something else, or
+ * when it was given up.
  */
-function pluginsKept(old: Outline, next: Outline): ReadonlySet<string> {
+function pluginsKept(old: Outline, next: Outline, hasFailed: (plugin: string) => boolean): ReadonlySet<string> {
   const before = new Map(old.plugins.map((plugin) => [plugin.manifest.id, plugin]));
   const same = ({ manifest, mainUrl }: Plugin): boolean => {
     const was = before.get(manifest.id);
-    if (was === undefined || was.mainUrl !== mainUrl) return false;
+    if (was === undefined || was.mainUrl !== mainUrl || hasFailed(manifest.id)) return false;
     const inProcess = [was.manifest, manifest].every(({ run = 'inprocess' }) => run === 'inprocess');
     return inProcess || isDeepStrictEqual(was.manifest, manifest);
   };

@@ -48,7 +48,10 @@ export interface InstanceReport {
   readonly state: InstanceState;
   /** Why it is degraded, or why it failed last; `null` otherwise. */
   readonly reason: string | null;
-  /** Failures in a row, where it has failed; its next try is not before `retryAtMs`, in milliseconds since 1970. */
+  /**
+   * Failures in a row, where it has failed; its next try is not before `retryAtMs`, in milliseconds since 1970. `null` for
+   * a failed one: no demand tries it again, as its plugin was given up.
+   */
   readonly attempts: number;
   readonly retryAtMs: number | null;
   /** Milliseconds since 1970; `null` where it was never active. */
@@ -63,6 +66,8 @@ export interface PluginReport {
   readonly plugin: string;
   readonly version: string;
   readonly state: PluginState;
+  /** Why it has failed; `null` where it has not. */
+  readonly reason: string | null;
   /** How long its import and its `activate()` took, in milliseconds; `null` where it is not loaded. */
   readonly loadMs: number | null;
 }
@@ -107,7 +112,8 @@ export function bindingInfo({ planned, state }: Instance): BindingInfo {
 export function foundPlugins({ outline, runs }: Assembly): FoundPlugin[] {
   return pluginsOf(outline.plan).map((info) => {
     const run = info.state === 'ready' && info.id !== null ? runs.get(info.id) : undefined;
-    return { ...info, state: run?.state ?? info.state, loadMs: run?.loadMs ?? null };
+    const reason = run?.failure == null ? info.reason : messageOf(run.failure);
+    return { ...info, state: run?.state ?? info.state, reason, loadMs: run?.loadMs ?? null };
   });
 }
 
@@ -131,10 +137,11 @@ export function hostReport(state: HostState, isReady: boolean, { outline, runs, 
   return {
     state,
     isReady,
-    plugins: [...runs.values()].map(({ plugin: { manifest }, state: of, loadMs }) => ({
+    plugins: [...runs.values()].map(({ plugin: { manifest }, state: of, failure, loadMs }) => ({
       plugin: manifest.id,
       version: manifest.version,
       state: of,
+      reason: failure === null ? null : messageOf(failure),
       loadMs,
     })),
     missing: outline.missing.map(({ use, reason }) => ({ use, reason: reason ?? 'it is not ready' })),

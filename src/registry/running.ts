@@ -97,6 +97,10 @@ export class PluginHost implements Host {
       factory: ports.factory ?? ((_, load) => load()),
       isStopped: () => this.#stopping !== null,
       lost: (instance, reason) => this.#assembly.tellDependents(instance, reason),
+      regained: (instance) => this.#assembly.tellRegained(instance),
+      failed: (plugin, error) => {
+        for (const it of [this.#assembly, this.#candidate?.assembly]) it?.pluginFailed(plugin, error);
+      },
     };
     this.#assembly = new Assembly(outline(options), this.#host);
     this.#bindings = new HostContainer(this.#containerModules());
@@ -318,7 +322,8 @@ export class PluginHost implements Host {
   async #replace(outline: Outline): Promise<ReconfigureReport> {
     const startedAt = performance.now();
     const old = this.#assembly;
-    const changes = changesBetween(old.outline, outline, (key) => old.instances.get(key)?.given ?? []);
+    const given = (key: string) => old.instances.get(key)?.given ?? [];
+    const changes = changesBetween(old.outline, outline, given, (plugin) => old.runs.get(plugin)?.state === 'failed');
     const next = new Assembly(outline, this.#host, old, changes);
     const made = [...next.instances.values()].filter(({ planned }) => !changes.kept.has(planned.key));
     const wanted = made.filter(({ planned }) => {

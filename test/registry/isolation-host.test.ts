@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { capability, ObjectStore, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
+import { ComputeHint, capability, ObjectStore, Queue, SecretStore, Storage } from '../../src/contracts/index.js';
 import { Workspace } from '../support/workspace.js';
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -136,6 +136,91 @@ describe('reload', () => {
     });
     await host.stop();
     await expect(host.reload('rollout.cloud-local')).rejects.toMatchObject({ code: 'CLOSED' });
+  });
+});
+
+describe('a plugin that crashed too often', () => {
+  const crashing = secretStore(`if (name === 'crash') process.exit(7); return new SecretValue(name);`);
+  const failed = async () => {
+    const host = await space.host({
+      ...bindVault(isolated('acme.vault', VAULT, crashing)),
+      bindings: {
+        SecretStore: { default: 'a', instances: { a: { adapter: 'acme.vault' }, b: { adapter: 'acme.vault' } } },
+      },
+    });
+    const store = await host.get(SecretStore);
+    for (let i = 0; i < 3; i++) await expect(store.get('crash')).rejects.toMatchObject({ code: 'PLUGIN_CRASHED' });
+    const state = () => host.report().instances.find(({ instance }) => instance === 'SecretStore#a');
+    const plugin = () => host.report().plugins.find((each) => each.plugin === 'acme.vault');
+    return { host, store, state, plugin };
+  };
+  const GIVEN_UP = { kind: 'PluginContract', code: 'PLUGIN_FAILED' };
+
+  test('is failed with the reason, and so is what it serves, until it is reloaded; holders go on with it then', async () => {
+    const { host, store, state, plugin } = await failed();
+    const reason = expect.stringMatching(/crashed 3 times within 5 minutes/);
+    expect(state()).toMatchObject({ state: 'failed', reason, retryAtMs: null });
+    expect(plugin()).toMatchObject({ state: 'failed', reason });
+    expect(host.plugins().find(({ id }) => id === 'acme.vault')).toMatchObject({ state: 'failed', reason });
+    // What was asked for before, and again and again, and what never was.
+    for (const name of ['a', 'a', 'b', 'b']) await expect(host.get(SecretStore, name)).rejects.toMatchObject(GIVEN_UP);
+    await expect(store.get('x')).rejects.toMatchObject(GIVEN_UP);
+    expect((await host.checkHealth()).instances[0]).toMatchObject({ state: 'failed' });
+
+    const states: string[] = [];
+    host.on('instance', ({ instance, from, to }) => states.push(`${instance} ${from} -> ${to}`));
+    host.on('plugin', ({ plugin: id, from, to }) => states.push(`${id} ${from} -> ${to}`));
+    await host.reload('acme.vault');
+    expect(states).toEqual(['acme.vault failed -> loaded', 'SecretStore#a failed -> active']);
+    expect(state()).toMatchObject({ state: 'active', reason: null });
+    expect(plugin()).toMatchObject({ state: 'loaded', reason: null });
+    expect(await host.get(SecretStore)).toBe(store);
+    expect((await store.get('x')).reveal()).toBe('x');
+    expect((await (await host.get(SecretStore, 'b')).get('x')).reveal()).toBe('x');
+  });
+
+  test('is started anew by a reconfiguration', async () => {
+    const { host, store, state, plugin } = await failed();
+    const { replaced } = await host.reconfigure();
+    expect(replaced).toContain('SecretStore#a');
+    expect(plugin()).toMatchObject({ state: 'ready', reason: null });
+    expect((await (await host.get(SecretStore)).get('x')).reveal()).toBe('x');
+    expect(state()).toMatchObject({ state: 'active' });
+    await expect(store.get('x')).rejects.toMatchObject({ code: 'CLOSED' });
+  });
+
+  test('makes what holds its instance degraded, until it is reloaded; stopping disposes both', async () => {
+    space.write('plugins/holder/plugin.json', {
+      ...{ id: 'acme.holder', version: '1.0.0', main: './index.mjs' },
+      contributes: {
+        adapters: [{ id: 'acme.holder', provides: 'ComputeHint@1', requires: ['SecretStore'] }],
+      },
+    });
+    space.write(
+      'plugins/holder/index.mjs',
+      `import { capability, definePlugin } from '${DIST}/contracts/index.js';
+       export default definePlugin({ adapters: { 'acme.holder': async (ctx) => {
+         const secrets = await ctx.get(capability('SecretStore', { major: 1 }));
+         return { inventory: async () => (await secrets.get('x')).reveal(), preemptionSignal: async () => null };
+       } } });`,
+    );
+    const host = await space.host({
+      plugins: [isolated('acme.vault', VAULT, crashing), './plugins/holder'],
+      bindings: { SecretStore: { adapter: 'acme.vault' }, ComputeHint: { adapter: 'acme.holder' } },
+    });
+    const hint = await host.get(ComputeHint);
+    const store = await host.get(SecretStore);
+    for (let i = 0; i < 3; i++) await expect(store.get('crash')).rejects.toMatchObject({ code: 'PLUGIN_CRASHED' });
+    const holder = () => host.report().instances.find(({ instance }) => instance === 'ComputeHint#default');
+    expect(holder()).toMatchObject({ state: 'degraded', reason: expect.stringMatching(/SecretStore#default.*gone/) });
+    await host.reload('acme.vault');
+    expect(holder()).toMatchObject({ state: 'active', reason: null });
+    expect(await hint.inventory()).toBe('x');
+    for (let i = 0; i < 3; i++) await expect(store.get('crash')).rejects.toMatchObject({ code: 'PLUGIN_CRASHED' });
+    const { stopped, errors } = await host.stop();
+    expect(stopped).toEqual(['ComputeHint#default']);
+    expect(errors).toEqual([]);
+    expect(host.report().instances.map(({ state }) => state)).toEqual(['stopped', 'stopped']);
   });
 });
 

@@ -72,7 +72,10 @@ export async function isolate({ adapters, code, manifest, adapter, limits }: Iso
       folder: dirname(main),
       base: folder,
     },
-    { logger, signal: new AbortController().signal, importModule: (url) => import(url), configs: [] },
+    {
+      ...{ logger, signal: new AbortController().signal, importModule: (url) => import(url), configs: [] },
+      failed: (error) => void (error && reported.push(`plugin failed ${error.message}`)),
+    },
     limits,
   );
   return {

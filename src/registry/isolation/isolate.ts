@@ -300,12 +300,13 @@ export class IsolatedPlugin {
     if (times >= CRASHES_MAX) {
       this.#failure = new FatalError(
         'PluginContract',
-        `${this.who} crashed ${budget.replace(' ', ' times ')}, the last time its process ${how}; it stays stopped until host.reload("${plugin}") or a new start of the host`,
+        `${this.who} crashed ${budget.replace(' ', ' times ')}, the last time its process ${how}; it stays stopped until host.reload("${plugin}"), host.reconfigure() or a new start of the host`,
         { code: 'PLUGIN_FAILED', context: { plugin, crashes: times, how } },
       );
     }
     const next = this.#failure === null ? 'the next call starts it again' : 'it is not started again';
     this.logger.error(`${this.who}: its process ${how}; ${next} (crash ${times} of ${budget})`);
+    if (this.#failure !== null) this.#context.failed(this.#failure);
     const reason = this.#failure?.message ?? `its process ${how}; ${next}`;
     for (const instance of this.instances.values()) instance.onCrash(reason);
     return ended(next, this.#failure !== null && { retry: { kind: 'never' } });
@@ -334,6 +335,7 @@ export class IsolatedPlugin {
     this.#failure = null;
     this.#crashes = [];
     this.lastEnd = null;
+    this.#context.failed(null);
     opened.forEach((instance, i) => void instance.moveTo(remotes[i] as Remote));
     this.logger.info(`${this.who}: reloaded`);
     if (previous !== null) await this.#letGo(previous, opened);
