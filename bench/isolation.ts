@@ -3,8 +3,9 @@
  *
  * Beside it stands the least that it could cost, a bare `process.send` there and back of the same bytes with the same
  * serialisation. Both take turns in one run; figures are medians over rounds, per call. A second pair has 64 calls under
- * way at a time, and the third reads a stream of 32 MiB, beside messages of 64 KiB as fast as they are asked for. Results
- * go to bench/results/isolation.json, by version of Node.
+ * way at a time, and the third reads a stream of 32 MiB, beside messages of 64 KiB as fast as they are asked for. The
+ * last reads what goes in batches, a stream of small chunks and the ids of an object store, beside a message for each.
+ * Results go to bench/results/isolation.json, by version of Node.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,6 +21,8 @@ const AT_ONCE = 64;
 const CALL_BYTES = 1_024;
 const CHUNK_BYTES = 64 * 1_024;
 const CHUNKS = 512;
+const SMALL_BYTES = 1_024;
+const ITEMS = 4_096;
 const RESULTS = 'bench/results/isolation.json';
 
 const DIST = pathToFileURL(resolve('dist')).href;
@@ -28,22 +31,38 @@ const folder = realpathSync(mkdtempSync(join(tmpdir(), 'rollout-bench-')));
 interface Echo {
   echo(bytes: Uint8Array): Promise<Uint8Array>;
   stream(): Promise<ReadableStream<Uint8Array>>;
+  small(): Promise<ReadableStream<Uint8Array>>;
+}
+interface Objects {
+  list(): AsyncIterable<string>;
 }
 interface Built {
+  readonly ObjectStore: object;
   capability(name: string, options: { major: number }): object;
-  createHost(options: object): Promise<{ get(token: object): Promise<Echo>; stop(): Promise<unknown> }>;
+  createHost(options: object): Promise<{ get<T>(token: object): Promise<T>; stop(): Promise<unknown> }>;
 }
 
 const PLUGIN = `
   import { definePlugin } from '${DIST}/contracts/index.js';
-  const chunk = new Uint8Array(${CHUNK_BYTES});
-  export default definePlugin({ adapters: { 'bench.echo': () => ({
-    echo: async (bytes) => bytes,
-    stream: async () => {
-      let left = ${CHUNKS};
-      return new ReadableStream({ pull: (c) => (left-- > 0 ? c.enqueue(chunk) : c.close()) });
-    },
-  }) } });`;
+  const chunks = (left, bytes) => {
+    const chunk = new Uint8Array(bytes);
+    return new ReadableStream({ pull: (c) => (left-- > 0 ? c.enqueue(chunk) : c.close()) });
+  };
+  const not = async () => { throw new Error('not measured'); };
+  const methods = ['putBytes', 'putStream', 'getBytes', 'getStream', 'exists', 'stat', 'delete', 'existsMany', 'statMany'];
+  export default definePlugin({ adapters: {
+    'bench.echo': () => ({
+      echo: async (bytes) => bytes,
+      stream: async () => chunks(${CHUNKS}, ${CHUNK_BYTES}),
+      small: async () => chunks(${ITEMS}, ${SMALL_BYTES}),
+    }),
+    'bench.objects': () => ({
+      ...Object.fromEntries(methods.map((method) => [method, not])),
+      async *list() {
+        for (let i = 0; i < ${ITEMS}; i++) yield i.toString(16).padStart(64, '0');
+      },
+    }),
+  } });`;
 const BARE = `
   const chunk = new Uint8Array(${CHUNK_BYTES});
   process.on('message', (message) => process.send(message === 'chunk' ? chunk : message));`;
@@ -52,13 +71,16 @@ const BARE = `
 function plugin(run: 'inprocess' | 'process'): string {
   const root = join(folder, run);
   mkdirSync(root);
-  const adapter = { id: 'bench.echo', provides: 'bench.echo/Echo@1' };
+  const adapters = [
+    { id: 'bench.echo', provides: 'bench.echo/Echo@1' },
+    { id: 'bench.objects', provides: 'ObjectStore@1' },
+  ];
   const manifest = {
     id: 'bench.echo',
     version: '1.0.0',
     main: './index.mjs',
     run,
-    contributes: { adapters: [adapter] },
+    contributes: { adapters },
   };
   writeFileSync(join(root, 'plugin.json'), JSON.stringify(manifest));
   writeFileSync(join(root, 'index.mjs'), PLUGIN);
@@ -95,11 +117,17 @@ class BareChild {
 const built = (await import(`${DIST}/index.js`)) as Built;
 const Token = built.capability('bench.echo/Echo', { major: 1 });
 const hostOf = (run: 'inprocess' | 'process') =>
-  built.createHost({ config: { plugins: [plugin(run)], bindings: { 'bench.echo/Echo': { adapter: 'bench.echo' } } } });
+  built.createHost({
+    config: {
+      plugins: [plugin(run)],
+      bindings: { 'bench.echo/Echo': { adapter: 'bench.echo' }, ObjectStore: { adapter: 'bench.objects' } },
+    },
+  });
 const hosts = [await hostOf('inprocess'), await hostOf('process')] as const;
 const bare = new BareChild();
 try {
-  const [inProcess, isolated] = [await hosts[0].get(Token), await hosts[1].get(Token)];
+  const [inProcess, isolated] = [await hosts[0].get<Echo>(Token), await hosts[1].get<Echo>(Token)];
+  const objects = await hosts[1].get<Objects>(built.ObjectStore);
   const bytes = new Uint8Array(CALL_BYTES).fill(7);
   const oneByOne = (call: () => Promise<unknown>) => async () => {
     for (let i = 0; i < CALLS_PER_ROUND; i++) await call();
@@ -116,6 +144,16 @@ try {
     for await (const chunk of await isolated.stream()) size += chunk.byteLength;
     if (size !== CHUNKS * CHUNK_BYTES) throw new Error(`the stream had ${size} bytes`);
   };
+  const small = async () => {
+    let count = 0;
+    for await (const _ of await isolated.small()) count += 1;
+    if (count !== ITEMS) throw new Error(`the stream had ${count} chunks`);
+  };
+  const listed = async () => {
+    let count = 0;
+    for await (const _ of objects.list()) count += 1;
+    if (count !== ITEMS) throw new Error(`the list had ${count} ids`);
+  };
   const chunks = async () => {
     for (let i = 0; i < CHUNKS; i++) await bare.ask('chunk');
   };
@@ -129,6 +167,8 @@ try {
     { name: 'calls, 64 at once', run: atOnce(() => isolated.echo(bytes)), per: CALLS_PER_ROUND, beside: 3 },
     { name: 'bare process.send, chunks of 64 KiB', run: chunks, per: CHUNKS },
     { name: 'stream, chunks of 64 KiB', run: streamed, per: CHUNKS, beside: 5 },
+    { name: 'stream, chunks of 1 KiB', run: small, per: ITEMS, beside: 1 },
+    { name: 'list of an object store, each id', run: listed, per: ITEMS, beside: 1 },
   ] as const;
   const times: number[][] = cases.map(() => []);
   for (let round = 0; round <= ROUNDS; round++) {

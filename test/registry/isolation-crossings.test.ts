@@ -22,6 +22,11 @@ describe.each(KNOWN_CAPABILITIES.map((token) => [token.id, token] as const))('%s
   });
 });
 
+test('what waits by its nature is not read ahead', () => {
+  const ahead = Object.entries(CROSSINGS).flatMap(([id, { ahead = [] }]) => ahead.map((method) => `${id} ${method}`));
+  expect(ahead).toEqual(['ObjectStore@1 list', 'Queue@1 deadLetters', 'Storage@1 scan']);
+});
+
 test('what passes is the value itself, and what does not is named', () => {
   const { answers } = CROSSINGS['Queue@1'] as { answers: (typeof CROSSINGS)[string]['answers'] };
   const item = {

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { FatalError, isCoreError, RecoverableError } from '../../src/contracts/errors.js';
 import { SecretValue } from '../../src/contracts/secret-store.js';
 import { Peer, type PeerOptions, ROOT } from '../../src/registry/isolation/peer.js';
+import { Lend } from '../../src/registry/isolation/references.js';
 import { DISCONNECTED } from './isolation-support.js';
 
 const pairs: Peer[] = [];
@@ -273,6 +274,168 @@ describe('streams and iterables', () => {
 
     const broken = (await call(near, 'broken')) as ReadableStream<Uint8Array>;
     await expect(broken.getReader().read()).rejects.toMatchObject({ code: 'OBJECT_CORRUPT' });
+  });
+});
+
+describe('what may be read ahead goes in batches', () => {
+  /** A far side that lends `source`, with the calls that reach it. */
+  async function lending(source: () => AsyncIterable<unknown>) {
+    const calls: string[] = [];
+    const { near, far } = connect({ store: () => new Lend({ list: source }, [], {}, ['list']) });
+    const receive = far.receive.bind(far);
+    far.receive = (message) => {
+      const [kind, , , method] = message as unknown[];
+      if (kind === 'call') calls.push(String(method));
+      receive(message);
+    };
+    const store = (await call(near, 'store')) as { list(): Promise<AsyncIterable<unknown>> };
+    return { items: await store.list(), calls: () => calls.filter((method) => method === 'next').length, near };
+  }
+  const counting = (made: { n: number; ended?: number }, item: (n: number) => unknown = (n) => n, max = Infinity) =>
+    async function* () {
+      try {
+        while (made.n < max) yield item(++made.n);
+      } finally {
+        made.ended = made.n;
+      }
+    };
+  const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+  test('in order, in a few messages, and to the end', async () => {
+    const { items, calls } = await lending(counting({ n: 0 }, (n) => n, 1_000));
+    const found: unknown[] = [];
+    for await (const each of items) found.push(each);
+    expect(found).toEqual(Array.from({ length: 1_000 }, (_, i) => i + 1));
+    // 1, 2, 4 … 128, then 256 at a time; the end comes with the last of them.
+    expect(calls()).toBe(11);
+  });
+
+  test('no further ahead than the reader has granted, however slow it is', async () => {
+    const made = { n: 0 };
+    const { items } = await lending(counting(made));
+    const reader = items[Symbol.asyncIterator]();
+    let furthest = 0;
+    for (let read = 1; read <= 1_100; read++) {
+      await reader.next();
+      if (read === 1) await settled();
+      if (read === 1) expect(made.n).toBe(1);
+      furthest = Math.max(furthest, made.n - read);
+    }
+    await settled();
+    expect(furthest).toBe(255);
+    expect(made.n).toBeLessThanOrEqual(1_100 + 255);
+    await reader.return?.();
+  });
+
+  test('no more bytes at a time than there is room for, but always one item', async () => {
+    const made = { n: 0 };
+    const { items } = await lending(counting(made, () => new Uint8Array(400 * 1024)));
+    const reader = items[Symbol.asyncIterator]();
+    for (let read = 0; read < 8; read++) await reader.next();
+    // 1 + 2 + 3 (as the third reaches the mebibyte) + 3.
+    expect(made.n).toBe(9);
+    await reader.return?.();
+    const large = await lending(counting({ n: 0 }, () => new Uint8Array(3 * 1024 * 1024), 2));
+    const sizes: number[] = [];
+    for await (const each of large.items) sizes.push((each as Uint8Array).byteLength);
+    expect(sizes).toEqual([3 * 1024 * 1024, 3 * 1024 * 1024]);
+  });
+
+  test('what is there does not wait for what is late', async () => {
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    const { items } = await lending(async function* () {
+      yield* [1, 2, 3, 4, 5];
+      await gate;
+      yield 6;
+    });
+    const reader = items[Symbol.asyncIterator]();
+    for (let n = 1; n <= 5; n++) expect(await reader.next()).toEqual({ done: false, value: n });
+    const sixth = reader.next();
+    await settled();
+    open();
+    expect(await sixth).toEqual({ done: false, value: 6 });
+    expect(await reader.next()).toEqual({ done: true, value: undefined });
+  });
+
+  test('an error comes after the items before it, and once', async () => {
+    const { items } = await lending(async function* () {
+      yield* [1, 2, 3, 4, 5];
+      throw new FatalError('Internal', 'torn', { code: 'OBJECT_CORRUPT' });
+    });
+    const reader = items[Symbol.asyncIterator]();
+    for (let n = 1; n <= 5; n++) expect(await reader.next()).toEqual({ done: false, value: n });
+    await expect(reader.next()).rejects.toMatchObject({ code: 'OBJECT_CORRUPT' });
+    expect(await reader.next()).toEqual({ done: true, value: undefined });
+  });
+
+  test('so does what cannot be sent, which ends the source', async () => {
+    const made: { n: number; ended?: number } = { n: 0 };
+    const { items } = await lending(counting(made, (n) => (n === 3 ? Symbol('x') : n)));
+    const reader = items[Symbol.asyncIterator]();
+    for (let n = 1; n <= 2; n++) expect(await reader.next()).toEqual({ done: false, value: n });
+    await expect(reader.next()).rejects.toMatchObject({ code: 'VALUE_UNSENDABLE' });
+    await settled();
+    expect(made.ended).toBe(3);
+  });
+
+  test('a reader that stops ends the source, and is given nothing that was on its way', async () => {
+    const made: { n: number; ended?: number } = { n: 0 };
+    const { items } = await lending(counting(made));
+    const found: unknown[] = [];
+    for await (const each of items) if (found.push(each) === 5) break;
+    expect(found).toEqual([1, 2, 3, 4, 5]);
+    expect(made.ended).toBe(7);
+    expect(await items[Symbol.asyncIterator]().next()).toEqual({ done: true, value: undefined });
+  });
+
+  test('items that are asked for at once come in order', async () => {
+    const { items } = await lending(counting({ n: 0 }, (n) => n, 6));
+    const reader = items[Symbol.asyncIterator]();
+    const all = await Promise.all(Array.from({ length: 8 }, () => reader.next()));
+    expect(all.map(({ value, done }) => (done ? null : value))).toEqual([1, 2, 3, 4, 5, 6, null, null]);
+  });
+
+  test('the end of the connection is told after what had come', async () => {
+    const { items, near } = await lending(counting({ n: 0 }));
+    const reader = items[Symbol.asyncIterator]();
+    // 1, then 2 and 3, then 4 to 7.
+    for (let n = 1; n <= 4; n++) await reader.next();
+    near.close(DISCONNECTED);
+    for (let n = 5; n <= 7; n++) expect(await reader.next()).toEqual({ done: false, value: n });
+    await expect(reader.next()).rejects.toBe(DISCONNECTED);
+  });
+
+  test('small chunks of a stream, too, two batches at the most', async () => {
+    let made = 0;
+    let messages = 0;
+    const { near, far } = connect({
+      chunks: (max: number) =>
+        new ReadableStream(
+          { pull: (c) => (made++ < max ? c.enqueue(new Uint8Array(100).fill(made)) : c.close()) },
+          { highWaterMark: 0 },
+        ),
+    });
+    const receive = far.receive.bind(far);
+    far.receive = (message) => {
+      messages += 1;
+      receive(message);
+    };
+    const all: number[] = [];
+    for await (const chunk of (await call(near, 'chunks', 1_000)) as ReadableStream<Uint8Array>) {
+      all.push(chunk[0] as number);
+    }
+    expect(all).toEqual(Array.from({ length: 1_000 }, (_, i) => (i + 1) % 256));
+    expect(messages).toBeLessThan(20);
+
+    made = 0;
+    const endless = ((await call(near, 'chunks', Infinity)) as ReadableStream<Uint8Array>).getReader();
+    for (let read = 1; read <= 600; read++) await endless.read();
+    await settled();
+    expect(made).toBeLessThanOrEqual(600 + 2 * 256);
+    await endless.cancel();
   });
 });
 

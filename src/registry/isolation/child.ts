@@ -135,10 +135,10 @@ async function open(request: OpenRequest): Promise<Lend> {
     if (wraps === null || !isDecoration(instance)) entry.owned.push({ dispose: () => disposeInstance(instance) });
     abort.signal.throwIfAborted();
     opened.set(key, entry);
-    const { answers = {}, properties = [], extras } = CROSSINGS[provides] ?? {};
+    const { answers = {}, properties = [], extras, ahead } = CROSSINGS[provides] ?? {};
     // A decoration does not tell its methods; it has those of what it decorates.
     const names = wraps === null ? [] : (peer.reference(wraps.inner)?.methods ?? []);
-    return new Lend(instance, [...Object.keys(answers), ...properties, ...names], extras);
+    return new Lend(instance, [...Object.keys(answers), ...properties, ...names], extras, ahead);
   } catch (error) {
     abort.abort(error);
     await disposeAll(entry.owned);

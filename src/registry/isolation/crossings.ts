@@ -26,6 +26,8 @@ export interface Crossing {
   readonly answers: Readonly<Record<string, Shape>>;
   /** Methods that answer an async iterable, not a promise of one. */
   readonly iterables?: readonly string[];
+  /** Those of them whose items are there, and not waited for: they may be read ahead of their reader. */
+  readonly ahead?: readonly string[];
   /** Properties that are not methods. */
   readonly properties?: readonly string[];
   /** More methods that the side that has the original offers to the other. */
@@ -81,6 +83,7 @@ const closing = { close: nothing } as const;
 export const CROSSINGS: Readonly<Record<string, Crossing>> = {
   'ObjectStore@1': {
     iterables: ['list'],
+    ahead: ['list'],
     answers: {
       putBytes: contentId,
       putStream: contentId,
@@ -94,6 +97,7 @@ export const CROSSINGS: Readonly<Record<string, Crossing>> = {
   },
   'Queue@1': {
     iterables: ['deadLetters'],
+    ahead: ['deadLetters'],
     answers: {
       ...closing,
       enqueue: itemId,
@@ -128,6 +132,7 @@ export const CROSSINGS: Readonly<Record<string, Crossing>> = {
   },
   'Storage@1': {
     iterables: ['scan', 'watch'],
+    ahead: ['scan'],
     properties: ['durability'],
     answers: {
       ...closing,

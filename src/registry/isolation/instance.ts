@@ -312,6 +312,6 @@ function tokenOf({ name, major }: Asked): Capability<object> {
 }
 
 function lent({ name, major }: Asked, instance: object): Lend {
-  const { answers = {}, properties = [], extras } = CROSSINGS[`${name}@${major}`] ?? {};
-  return new Lend(instance, [...Object.keys(answers), ...properties], extras);
+  const { answers = {}, properties = [], extras, ahead } = CROSSINGS[`${name}@${major}`] ?? {};
+  return new Lend(instance, [...Object.keys(answers), ...properties], extras, ahead);
 }

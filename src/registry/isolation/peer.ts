@@ -2,8 +2,8 @@
  * One end of the connection between the host and a plugin's process. Both ends are alike: each lends objects to the
  * other, and calls methods of what it was lent.
  *
- * An iterable or stream is lent like any object, and read by calls of its `next()`: one is asked for at a time, so the
- * source goes no faster than its reader, and `return()` ends it. What a call's AbortSignal does is told to the far side
+ * An iterable or stream is lent like any object, and read by calls of its `next()`, each for as many items as its reader
+ * has room for (sources.ts); `return()` ends it. What a call's AbortSignal does is told to the far side
  * until the call, and what came of it, is over. When the connection ends, calls under way are rejected with the reason,
  * signals of the far side are aborted, and what was given to it alone is disposed.
  */
@@ -264,9 +264,13 @@ export class Peer {
       const isOver = loan === undefined && method === 'return';
       if (loan === undefined && !isOver)
         throw new FatalError('Internal', `${method}() of an object that was given back`);
-      const value = await loan?.target.invoke(method, this.#decode(args, null) as unknown[]);
+      const given = this.#decode(args, null) as unknown[];
       // What the root answers is the giver's own; what a method of a contract made is the far side's alone.
-      answer = ['ok', id, this.#encode(value, scope, to !== ROOT)];
+      const encode = (value: unknown) => this.#encode(value, scope, to !== ROOT);
+      if (method === 'next' && loan?.target.take !== undefined) {
+        const each = (item: unknown) => ({ encoded: encode(item), bytes: this.#encodedBytes });
+        answer = ['ok', id, await loan.target.take(given, each)];
+      } else answer = ['ok', id, encode(await loan?.target.invoke(method, given))];
     } catch (error) {
       answer = ['no', id, this.#encodeError(error, scope)];
     }
