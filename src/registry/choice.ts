@@ -1,6 +1,6 @@
 /** Which adapter serves a binding: the first of those it names that is available. */
 import type { Adapter, Catalog } from './catalog.js';
-import type { BindingEntry, ConfigPath, UseEntry } from './config.js';
+import type { BindingEntry, ConfigPath, LoadedConfig, UseEntry } from './config.js';
 import { nameOf } from './discovery.js';
 import { type ProblemCode, suggest } from './problems.js';
 import { isSchema } from './schemas.js';
@@ -96,26 +96,29 @@ function objectionsTo(
 
 /**
  * The configuration of the adapter that was chosen: what its entry in a list says, on top of what the binding says for all
- * of them. What only another adapter of the list knows is left out.
+ * of them. What only another adapter of the list knows, or of one in a layer below, is left out.
+ * @param beside see {@link LoadedConfig.beside}
  */
 export function sharedConfig(
   catalog: Catalog,
   binding: BindingEntry,
   { adapter, own, path }: Choice,
   bindingPath: ConfigPath,
+  beside: LoadedConfig['beside'],
 ): { config: Record<string, unknown>; configPaths: ConfigPath[] } {
-  const shared = Object.entries(binding.config ?? {});
+  const entries = (Array.isArray(binding.adapter) ? binding.adapter : []) as readonly (string | UseEntry)[];
+  const listed = entries.map((entry) => (typeof entry === 'string' ? entry : entry.use));
+  const kept = (config: Readonly<Record<string, unknown>>, ids: readonly string[]) => {
+    const others = ids.filter((id) => id !== adapter.manifest.id).map((id) => catalog.adapters.get(id));
+    const isOthers = (key: string) =>
+      !knows(adapter, key) && others.some((other) => other === undefined || knows(other, key));
+    return Object.fromEntries(Object.entries(config).filter(([key]) => !isOthers(key)));
+  };
   const all = [...bindingPath, 'config'];
-  if (!Array.isArray(binding.adapter)) return { config: Object.fromEntries(shared), configPaths: [all] };
-  const others = (binding.adapter as readonly (string | UseEntry)[])
-    .map((entry) => (typeof entry === 'string' ? entry : entry.use))
-    .filter((id) => id !== adapter.manifest.id)
-    .map((id) => catalog.adapters.get(id));
-  const isOthers = (key: string) =>
-    !knows(adapter, key) && others.some((other) => other === undefined || knows(other, key));
-  const kept = shared.filter(([key]) => !isOthers(key));
-  const configPaths = own === null ? [all] : [[...path.slice(0, -1), 'config'], all];
-  return { config: { ...Object.fromEntries(kept), ...own }, configPaths };
+  const shared = kept(binding.config ?? {}, [...listed, ...beside(all)]);
+  if (own === null) return { config: shared, configPaths: [all] };
+  const ownPath = [...path.slice(0, -1), 'config'];
+  return { config: { ...shared, ...kept(own, beside(ownPath)) }, configPaths: [ownPath, all] };
 }
 
 function knows({ manifest: { config } }: Adapter, key: string): boolean {

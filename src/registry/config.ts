@@ -114,6 +114,8 @@ export interface LoadedConfig {
   place(path: ConfigPath, what?: 'key' | 'value'): Place;
   /** Where the value at `path` came from, where it is written down. */
   origin(path: ConfigPath): ValueOrigin | null;
+  /** Ids of other adapters that the configuration at `path` was written for, too. */
+  beside(path: ConfigPath): readonly string[];
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -221,6 +223,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     isUnset: (path) => unset.has(path),
     place: (path, what) => placeIn(root, path, what),
     origin: (path) => originIn(root, path),
+    beside: (path) => exactlyAt(root, path)?.beside ?? [],
   };
 }
 

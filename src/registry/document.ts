@@ -31,6 +31,8 @@ export interface Written {
   readonly origin: Origin;
   /** Where the key before it stands, in a file. */
   readonly keyPlace?: () => Place;
+  /** Of an adapter's configuration: other adapters that a layer below wrote it for, too. What they alone know is theirs. */
+  readonly beside?: readonly string[];
   /** An object that stands only because something was set beneath it by path; it may mean an array, too. */
   readonly implied?: true;
 }

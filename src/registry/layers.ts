@@ -3,7 +3,8 @@
  * particular to bindings:
  *
  * - the short form, `{ adapter, … }`, speaks of the default instance where another layer names instances;
- * - `config` belongs to the adapter: a layer that names another adapter starts without the `config` below it.
+ * - `config` belongs to the adapter: a layer that names another adapter starts without the `config` below it; of one that
+ *   stood in a list, or comes to stand in one, it stays.
  */
 import { type ConfigPath, toValue, type Written } from './document.js';
 import type { Place } from './problems.js';
@@ -56,10 +57,61 @@ function mergeBinding(below: Written, above: Written): Written {
 }
 
 function mergeInstance(below: Written, above: Written): Written {
-  const [before, after] = [below.fields?.get('adapter'), above.fields?.get('adapter')];
-  const changes = before !== undefined && after !== undefined && text(before) !== text(after);
-  if (!changes || below.fields === undefined) return merge(below, above);
-  return merge({ ...below, fields: new Map([...below.fields].filter(([key]) => key !== 'config')) }, above);
+  const [before, given] = [below.fields?.get('adapter'), above.fields?.get('adapter')];
+  if (below.fields === undefined || before === undefined || given === undefined) return merge(below, above);
+  const after = merge(before, given);
+  if (text(before) === text(after)) return merge(below, above);
+  const rest = new Map([...below.fields].filter(([key]) => key !== 'config'));
+  const configs = configsBelow(before, below.fields.get('config'));
+  if (after.items === undefined) {
+    const kept = configs.get(String(after.value));
+    return merge({ ...below, fields: kept === undefined ? rest : rest.set('config', kept) }, above);
+  }
+  const merged = merge({ ...below, fields: rest }, above);
+  const upper = above.fields?.get('config');
+  const items = after.items.map((entry) => withConfigBelow(entry, configs, upper, after));
+  return { ...merged, fields: new Map(merged.fields).set('adapter', { ...after, items }) };
+}
+
+/** The configuration of each adapter that a layer names: of one in a list, what is for all of them, and its own on top. */
+function configsBelow(adapter: Written, shared: Written | undefined): Map<string, Written> {
+  const configs = new Map<string, Written>();
+  for (const entry of adapter.items ?? [adapter]) {
+    const [id, own] = [idOf(entry), entry.fields?.get('config')];
+    const config = shared === undefined || own === undefined ? (own ?? shared) : merge(shared, own);
+    if (config?.fields !== undefined) configs.set(id, { ...config, beside: besides(config, adapter, id) });
+  }
+  return configs;
+}
+
+/** An entry of a list that takes another adapter's place, or another list's: with what the layers below have for it. */
+function withConfigBelow(
+  entry: Written,
+  configs: ReadonlyMap<string, Written>,
+  upper: Written | undefined,
+  list: Written,
+): Written {
+  const id = idOf(entry);
+  const below = configs.get(id);
+  if (below === undefined || (upper !== undefined && upper.fields === undefined)) return entry;
+  // As its own it would hide what the layer above says for all of them: that goes on top of it.
+  const config = [upper, entry.fields?.get('config')].reduce<Written>(
+    (lower, next) => (next === undefined ? lower : merge(lower, next)),
+    below,
+  );
+  const fields = [
+    ['use', entry.fields?.get('use') ?? entry],
+    ['config', { ...config, beside: besides(below, list, id) }],
+  ] as const;
+  return { value: null, origin: entry.origin, fields: new Map(fields) };
+}
+
+function besides({ beside = [] }: Written, { items = [] }: Written, id: string): string[] {
+  return [...new Set([...beside, ...items.map(idOf)])].filter((other) => other !== id);
+}
+
+function idOf(entry: Written): string {
+  return String((entry.fields?.get('use') ?? entry).value);
 }
 
 function hasInstances({ fields }: Written): boolean {

@@ -192,7 +192,7 @@ class Planner implements Plan {
     }
     const { adapter, passedOver } = choice;
     const planned = this.#instance(capability, name, isDefault, adapter);
-    const { config, configPaths } = sharedConfig(this.catalog, binding, choice, path);
+    const { config, configPaths } = sharedConfig(this.catalog, binding, choice, path, this.config.beside);
     const settings = this.#settingsAt(adapterOf(planned), config, configPaths);
     const middleware = this.#wrap(adapter.manifest.provides, binding, path);
     this.instances.set(planned.key, {

@@ -139,6 +139,51 @@ describe('merging', () => {
     });
   });
 
+  test('an adapter keeps its configuration when it comes out of a list, or into one', () => {
+    const storage = (adapter: unknown, config?: object) => ({
+      bindings: { Storage: { adapter, ...(config && { config }) } },
+    });
+    const list = storage(['a', { use: 'b', config: { own: 1, x: 2 } }], { x: 1, y: 1 });
+    expect(put(list, storage('a'))).toEqual(storage('a', { x: 1, y: 1 }));
+    expect(put(list, storage('b', { y: 3 }))).toEqual(storage('b', { own: 1, x: 2, y: 3 }));
+    expect(put(list, storage('c', { y: 3 }))).toEqual(storage('c', { y: 3 }));
+    expect(put(list, storage(['c', 'a']))).toEqual(storage(['c', { use: 'a', config: { x: 1, y: 1 } }]));
+    expect(put(storage('a', { x: 1, y: 1 }), storage(['b', 'a'], { y: 2 }))).toEqual(
+      storage(['b', { use: 'a', config: { x: 1, y: 2 } }], { y: 2 }),
+    );
+    expect(put(storage('a', { x: 1 }), storage(['b', { use: 'a', config: { x: 5 } }]))).toEqual(
+      storage(['b', { use: 'a', config: { x: 5 } }]),
+    );
+    expect(put(list, { bindings: { Storage: { adapter: 'a', config: null } } })).toEqual(storage('a'));
+    expect(put(list, { bindings: { Storage: { adapter: ['a'], config: null } } })).toEqual(storage(['a']));
+  });
+
+  test('of what was for a list, an adapter takes what it knows, from where it stands', async () => {
+    const texts = (...names: string[]) => ({
+      properties: Object.fromEntries(names.map((name) => [name, { type: 'string' }])),
+    });
+    const adapter = (id: string, ...names: string[]) => ({ id, provides: 'SecretStore@1', config: texts(...names) });
+    const use = space.plugin({
+      id: 'x',
+      adapters: [adapter('x.a', 'all', 'a'), adapter('x.b', 'all', 'b'), adapter('x.c', 'all')],
+      code: '',
+    });
+    const binding = { adapter: ['x.a', 'x.b'], config: { all: '1', a: '2', b: '3' } };
+    const explained = async (above: object, more: object = {}) => {
+      const profiles = { p: { bindings: { SecretStore: above } } };
+      const bindings = { SecretStore: { ...binding, ...more } };
+      const host = await space.host({ plugins: [use], bindings, profiles }, { profile: 'p', env: {} });
+      const { settings } = host.explain('SecretStore');
+      return settings.map(({ path, value, origin }) => `${path} ${JSON.stringify(value)} ${origin.place?.line}`);
+    };
+    expect(await explained({ adapter: 'x.b' })).toEqual(['all "1" 12', 'b "3" 14']);
+    expect(await explained({ adapter: 'x.b', config: { all: '4' } })).toEqual(['all "4" 24', 'b "3" 14']);
+    expect(await explained({ adapter: ['x.b', 'x.c'] })).toEqual(['all "1" 12', 'b "3" 14']);
+    expect(await explained({ adapter: ['x.c', 'x.b'] })).toEqual([]);
+    // A slip is one all the same.
+    await expect(explained({ adapter: 'x.b', config: { al: '4' } })).rejects.toThrow('al: unknown key');
+  });
+
   test('the short form speaks of the default instance, in either layer', () => {
     const short = { bindings: { Q: { adapter: 'x', config: { a: 1 } } } };
     expect(put(short, { bindings: { Q: { instances: { other: { adapter: 'y' } } } } })).toEqual({
