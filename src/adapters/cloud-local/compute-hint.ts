@@ -8,7 +8,8 @@
  */
 import { availableParallelism, hostname, release, totalmem } from 'node:os';
 import * as check from '../../contracts/arguments.js';
-import type { ComputeHint, ComputeInventory, InventoryOptions } from '../../contracts/compute-hint.js';
+import { checked } from '../../contracts/capability.js';
+import { ComputeHint, type ComputeInventory, type InventoryOptions } from '../../contracts/compute-hint.js';
 import { FatalError } from '../../contracts/errors.js';
 import { show } from '../../contracts/ids.js';
 import { type GpuEnumerators, mergeGpus } from './compute/gpus.js';
@@ -47,18 +48,22 @@ export interface OpenComputeHintOptions extends LinuxComputeHintOptions {
 }
 
 /**
- * The compute hint for a platform.
- * @throws FatalError ConfigInvalid, code `PLATFORM_UNSUPPORTED`, for any but Linux and macOS
+ * The compute hint for a platform. One that does not know an option, as macOS does none of GPUs, goes without it.
+ * @throws FatalError ConfigInvalid, code `PLATFORM_UNSUPPORTED`, for any but Linux and macOS. FatalError SchemaViolation
+ * for an option that neither knows
  */
-export function openComputeHint({ platform = process.platform, ...options }: OpenComputeHintOptions = {}): ComputeHint {
+export function openComputeHint(given: OpenComputeHintOptions = {}): ComputeHint {
+  const { platform = process.platform, ...options } = check.known('options', given, ['platform', ...LINUX_OPTIONS]);
   if (platform === 'linux') return new LinuxComputeHint(options);
-  if (platform === 'darwin') return new MacosComputeHint(options);
+  if (platform === 'darwin') return new MacosComputeHint({ systemInformation: options.systemInformation });
   throw new FatalError(
     'ConfigInvalid',
     `adapter local.compute works on Linux and macOS, not on ${show(platform)}; bind another adapter of ComputeHint`,
     { code: 'PLATFORM_UNSUPPORTED', context: { platform } },
   );
 }
+
+const LINUX_OPTIONS = ['root', 'enumerators', 'gpuTimeoutMs', 'systemInformation'] as const;
 
 export class LinuxComputeHint implements ComputeHint {
   readonly #root: string;
@@ -68,11 +73,13 @@ export class LinuxComputeHint implements ComputeHint {
   readonly #systemInformation: OpenSystemInformation;
 
   constructor(given: LinuxComputeHintOptions = {}) {
-    const options = check.known('options', given, ['root', 'enumerators', 'gpuTimeoutMs', 'systemInformation']);
+    const options = check.known('options', given, LINUX_OPTIONS);
     this.#root = check.text('root', options.root ?? '/', 1, 4096);
     this.#enumerators = options.enumerators ?? [];
     this.#gpuTimeoutMs = check.integer('gpuTimeoutMs', options.gpuTimeoutMs ?? 15_000, 1, 600_000);
     this.#systemInformation = options.systemInformation ?? importSystemInformation;
+    // biome-ignore lint/correctness/noConstructorReturn: `new` must give the contract's argument checks, as openers do.
+    return checked(ComputeHint, this, { adapter: 'local.compute' });
   }
 
   async inventory({ gpuMaxAgeMs }: InventoryOptions = {}): Promise<ComputeInventory> {
@@ -124,8 +131,11 @@ export class LinuxComputeHint implements ComputeHint {
 export class MacosComputeHint implements ComputeHint {
   readonly #systemInformation: OpenSystemInformation;
 
-  constructor(options: MacosComputeHintOptions = {}) {
-    this.#systemInformation = options.systemInformation ?? importSystemInformation;
+  constructor(given: MacosComputeHintOptions = {}) {
+    const { systemInformation } = check.known('options', given, ['systemInformation']);
+    this.#systemInformation = systemInformation ?? importSystemInformation;
+    // biome-ignore lint/correctness/noConstructorReturn: `new` must give the contract's argument checks, as openers do.
+    return checked(ComputeHint, this, { adapter: 'local.compute' });
   }
 
   async inventory(): Promise<ComputeInventory> {

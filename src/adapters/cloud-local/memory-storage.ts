@@ -37,8 +37,13 @@ export class MemoryStorage implements Storage {
   readonly #locks = new Map<string, { holder: string; pid: number }>();
   #closed = false;
 
+  constructor() {
+    // biome-ignore lint/correctness/noConstructorReturn: `new` must give the contract's argument checks, as openers do.
+    return checked(Storage, this, { adapter: 'local.memory' });
+  }
+
   static async open(): Promise<MemoryStorage> {
-    return checked(Storage, new MemoryStorage(), { adapter: 'local.memory' });
+    return new MemoryStorage();
   }
 
   async get(key: StorageKey): Promise<Uint8Array | null> {

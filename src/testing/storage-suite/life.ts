@@ -130,6 +130,17 @@ export const life = (features: ReadonlySet<string>): Cases => ({
     await assert.rejects(storage.get({ namespace: '', path: ['a'] }), bad);
   },
 
+  'what is no bytes is refused as a value, and as what is expected': async ({ open }) => {
+    const txn = (await open()).begin();
+    const bad = { severity: 'fatal', kind: 'SchemaViolation', code: 'ARGUMENT_INVALID' };
+    for (const value of ['text', undefined, [1], new ArrayBuffer(1)] as never[]) {
+      assert.throws(() => txn.put(key('a'), value), bad);
+      assert.throws(() => txn.check(key('a'), value), bad);
+    }
+    assert.throws(() => txn.put(key('a'), null as never), bad);
+    txn.abort();
+  },
+
   'close with reads in flight: each is answered or refused with CLOSED, and none hangs': async ({ open }) => {
     const storage = await open();
     await put(storage, Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`${i}`, `${i}`])));

@@ -87,7 +87,12 @@ export const values: Cases = {
     const txn = storage.begin();
     txn.put(key('a'), mine);
     mine.fill(0);
-    await txn.commit();
+    assert.equal(await txn.commit(), true);
+    const expected = bytes('before');
+    const checking = storage.begin();
+    checking.check(key('a'), expected);
+    expected.fill(0);
+    assert.equal(await checking.commit(), true);
     for (const read of [
       storage.get(key('a')),
       storage.getMany([key('a'), key('a')]).then(([first]) => first ?? null),
