@@ -13,7 +13,7 @@ import type { Command } from 'commander';
 import { type Capability, capability } from '../contracts/capability.js';
 import { isCoreError } from '../contracts/errors.js';
 import { Queue } from '../contracts/queue.js';
-import type { BindingInfo, FoundPlugin, Host, InstanceReport, InstanceState } from '../registry/index.js';
+import type { BindingInfo, FoundPlugin, Host, HostGraph, InstanceReport, InstanceState } from '../registry/index.js';
 import { examples } from './arguments.js';
 import { columns } from './columns.js';
 import { messageOf, planOf, withHost, withQueues } from './host.js';
@@ -47,7 +47,9 @@ async function doctor(cli: Cli): Promise<void> {
     const findings: Finding[] = [];
     for (const binding of plan) {
       if (cli.signal.aborted) break;
-      findings.push(await probe(cli, host, binding, nameOf.get(binding), findings));
+      const needed = neededBy(keyOf(binding), host.graph());
+      const failed = findings.filter((each) => each.status === 'fail' && needed.has(keyOf(each)));
+      findings.push(await probe(cli, host, binding, nameOf.get(binding), failed));
     }
     const { instances } = await host.checkHealth();
     const all = findings.map((finding) => withHealth(finding, instances));
@@ -74,7 +76,7 @@ async function probe(
   host: Host,
   binding: BindingInfo,
   ownName: string | undefined,
-  before: readonly Finding[],
+  failedNeeds: readonly Finding[],
 ): Promise<Finding> {
   const { capability: of, provides, name, adapter, plugin, state } = binding;
   const times: { activateMs: number | null; latencyMs: number | null } = { activateMs: null, latencyMs: null };
@@ -93,12 +95,26 @@ async function probe(
   } catch (error) {
     if (cli.verbose) writeLine(cli.stderr, inspect(error));
     const inUse = isCoreError(error) && error.code === 'LOCKED';
-    return { ...found, ...times, status: inUse ? 'warn' : 'fail', ...explained(error, keyOf(binding), before) };
+    return { ...found, ...times, status: inUse ? 'warn' : 'fail', ...explained(error, keyOf(binding), failedNeeds) };
   }
 }
 
-/** What is wrong and what to do; where it comes from another instance that is told of already, no more than that. */
-function explained(error: unknown, key: string, before: readonly Finding[]): { detail: string; advice: string } {
+/** Keys of what an instance needs, and of what that needs. */
+function neededBy(key: string, { edges }: HostGraph): ReadonlySet<string> {
+  const needed = new Set<string>();
+  const visit = (from: string) => {
+    for (const edge of edges) {
+      if (edge.from !== from || needed.has(edge.to)) continue;
+      needed.add(edge.to);
+      visit(edge.to);
+    }
+  };
+  visit(key);
+  return needed;
+}
+
+/** What is wrong and what to do; where it comes from what it needs, and is told of already, no more than that. */
+function explained(error: unknown, key: string, failedNeeds: readonly Finding[]): { detail: string; advice: string } {
   // It failed a moment ago, and is not tried again yet: what counts is why.
   const isEarly = isCoreError(error) && error.code === 'RC1307';
   const cause = isEarly ? error.cause : error;
@@ -106,7 +122,7 @@ function explained(error: unknown, key: string, before: readonly Finding[]): { d
   const source =
     isEarly && error.context.instance !== key
       ? String(error.context.instance)
-      : before.filter(({ status }) => status === 'fail').find((finding) => finding.detail === detail);
+      : failedNeeds.find((finding) => finding.detail === detail);
   if (source === undefined) return { detail, advice: adviceFor(cause) };
   const name = typeof source === 'string' ? source : keyOf(source);
   return { detail: `it needs ${name}, which fails`, advice: `mend ${name} first` };

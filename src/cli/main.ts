@@ -36,12 +36,24 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+/** The folder may have been removed beneath the shell that stands in it. */
+function currentFolder(): string {
+  try {
+    return process.cwd();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why = code === 'ENOENT' ? 'it is not there any more; cd to one that is' : `${code}; cd to another`;
+    tell(process, `the current folder cannot be used: ${why}`);
+    process.exit(2);
+  }
+}
+
 const exitCode = await run(process.argv.slice(2), {
   stdin: () => process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
-  cwd: process.cwd(),
+  cwd: currentFolder(),
   signal: stopping.signal,
   insisted: insisting.signal,
 });

@@ -277,12 +277,18 @@ function fileDocument(file: string, layer: Layer): ParsedDocument {
   try {
     text = readText(file);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const found = code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${code ?? message})`;
-    const what = `${found}; create it, or name another configuration file`;
-    throw problemsError([{ code: 'RC1001', place: { source: shown }, message: what }]);
+    const message = `${whyUnread(error as NodeJS.ErrnoException)}, or name another configuration file`;
+    throw problemsError([{ code: 'RC1001', place: { source: shown }, message }]);
   }
   return parseDocument(text, shown, layer);
+}
+
+/** Why a file could not be read, and what to do. */
+function whyUnread({ code, message }: NodeJS.ErrnoException): string {
+  if (code === undefined) return message;
+  if (code === 'ENOENT') return 'there is no such file; create it';
+  if (code === 'EISDIR') return 'it is a folder; name the file in it';
+  return `it cannot be read (${code}); make it readable`;
 }
 
 /** `plugins.local.json` beside `plugins.json`, where there is one. */

@@ -39,7 +39,7 @@ export interface Written {
 
 export type ConfigPath = readonly (string | number)[];
 
-/** @throws NodeJS.ErrnoException; RangeError when the file has more than {@link FILE_BYTES_MAX} bytes */
+/** @throws NodeJS.ErrnoException; RangeError when the file has more than {@link FILE_BYTES_MAX} bytes, or is UTF-16 */
 export function readText(file: string): string {
   const descriptor = openSync(file, 'r');
   try {
@@ -47,6 +47,7 @@ export function readText(file: string): string {
     if (stat.size > FILE_BYTES_MAX) throw tooLong();
     const bytes = stat.isFile() ? readFileSync(descriptor) : readStream(descriptor);
     if (bytes.length > FILE_BYTES_MAX) throw tooLong();
+    if (isUtf16(bytes)) throw new RangeError('it is written in UTF-16; save it as UTF-8');
     return bytes.toString('utf8').replace(/^\uFEFF/, '');
   } finally {
     closeSync(descriptor);
@@ -67,8 +68,34 @@ function readStream(descriptor: number): Buffer {
 }
 
 function tooLong(): RangeError {
-  return new RangeError(`it has more than ${FILE_BYTES_MAX} bytes`);
+  return new RangeError(`it has more than ${FILE_BYTES_MAX} bytes; make it shorter`);
 }
+
+/** As some shells of Windows write it: by its mark, or by the zero in each of its first two letters. */
+function isUtf16(bytes: Buffer): boolean {
+  const [a, b, c, d] = bytes;
+  return (a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff) || (b === 0 && d === 0) || (a === 0 && c === 0);
+}
+
+/** The parser's errors in words. */
+const SLIPS: Readonly<Record<string, string>> = {
+  InvalidSymbol: 'a text or key is written in double quotes',
+  InvalidNumberFormat: 'a number is not written like this',
+  PropertyNameExpected: 'a key in double quotes was expected',
+  ValueExpected: 'a value was expected',
+  ColonExpected: 'a colon was expected',
+  CommaExpected: 'a comma was expected',
+  CloseBraceExpected: 'a closing } was expected',
+  CloseBracketExpected: 'a closing ] was expected',
+  EndOfFileExpected: 'the end of the file was expected',
+  InvalidCommentToken: 'comments are not allowed here',
+  UnexpectedEndOfComment: 'a comment is not closed',
+  UnexpectedEndOfString: 'a text is not closed',
+  UnexpectedEndOfNumber: 'a number is not complete',
+  InvalidUnicode: 'after \\u come four hexadecimal digits',
+  InvalidEscapeCharacter: 'a backslash is written \\\\',
+  InvalidCharacter: 'a text has a character that is written with a backslash, such as \\n',
+};
 
 export interface ParsedDocument {
   readonly root: Written;
@@ -93,7 +120,8 @@ export function parseDocument(text: string, source: string, layer: Layer = 'file
   const root = jsonc.parseTree(text, errors, { allowTrailingComma: !strict, disallowComments: strict });
   const [error] = errors;
   if (error !== undefined || root === undefined) {
-    const what = error === undefined ? 'no value' : jsonc.printParseErrorCode(error.error);
+    const name = error === undefined ? 'ValueExpected' : jsonc.printParseErrorCode(error.error);
+    const what = SLIPS[name] ?? name;
     throw wrong(error?.offset ?? 0, `this is not JSON${strict ? '' : ' (comments are allowed)'}: ${what}`);
   }
   const doubles: { path: ConfigPath; place: Place; message: string }[] = [];

@@ -82,7 +82,11 @@ export function checkSettings(
     );
     return { value: resolvePaths(schema, value, config.folder), problems };
   } catch (error) {
-    const message = `${kind} ${manifest.id}: the manifest's config is not a valid JSON Schema: ${(error as Error).message}`;
+    const why =
+      error instanceof EvalError
+        ? 'its configuration cannot be checked: this process may not generate code (--disallow-code-generation-from-strings)'
+        : `the manifest's config is not a valid JSON Schema: ${(error as Error).message}`;
+    const message = `${kind} ${manifest.id}: ${why}`;
     return {
       value,
       problems: [...problems, { code: 'RC1107', place: placeOfSchema({ kind, manifest, plugin }), message }],

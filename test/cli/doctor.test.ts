@@ -170,6 +170,20 @@ describe('a failing instance', () => {
     expect(findings['ObjectStore#default']?.status).toBe('ok');
   });
 
+  test('what fails for the same reason and needs nothing of the other says the reason', async () => {
+    place.write('a-file', '');
+    const bindings = {
+      ...LOCAL.bindings,
+      Storage: { adapter: 'local.sqlite', config: { path: './a-file/below/tmp/rollout.db' } },
+      ObjectStore: { adapter: 'local.fs', config: { root: './a-file/below' } },
+    };
+    place.write('plugins.json', JSON.stringify({ bindings }));
+    const { findings } = await doctor();
+    expect(findings['Storage#default']?.detail).toContain('a-file/below/tmp: ENOTDIR');
+    expect(findings['ObjectStore#default']?.detail).toBe(findings['Storage#default']?.detail);
+    expect(findings['Queue#default']?.detail).toBe('it needs Storage#default, which fails');
+  });
+
   test('one that answers, and says itself that it is not well, is a warning with its reason', async () => {
     const serve = `enumerate: async () => ({ gpus: [], source: 'none', reason: 'none here', driverVersion: null })`;
     bindPlugin(

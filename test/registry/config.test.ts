@@ -35,17 +35,21 @@ describe('a plugins.json that is not right is refused with file, line and column
   test('a folder in its place', async () => {
     await expect(createHost({ config: space.folder })).rejects.toMatchObject({
       code: 'RC1001',
-      message: expect.stringContaining('EISDIR'),
+      message: expect.stringContaining('it is a folder; name the file in it'),
     });
   });
 
   test.each([
     ['empty', '', 'RC1002 plugins.json:1:1 the file is empty'],
-    ['only a comment', '// nothing', 'RC1002 plugins.json:1:11 this is not JSON (comments are allowed): ValueExpected'],
+    [
+      'only a comment',
+      '// nothing',
+      'RC1002 plugins.json:1:11 this is not JSON (comments are allowed): a value was expected',
+    ],
     [
       'cut off',
       '{\n  "bindings": {',
-      'RC1002 plugins.json:2:16 this is not JSON (comments are allowed): CloseBraceExpected',
+      'RC1002 plugins.json:2:16 this is not JSON (comments are allowed): a closing } was expected',
     ],
     ['not an object', '[1]', 'RC1004 plugins.json:1:1 the whole value must be of type object, found an array'],
     [

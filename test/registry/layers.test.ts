@@ -330,7 +330,7 @@ describe('bounds', () => {
     [
       'a file of 5 MiB',
       ' '.repeat(5 * 2 ** 20),
-      'RC1001 plugins.json it cannot be read (it has more than 4194304 bytes)',
+      'RC1001 plugins.json it has more than 4194304 bytes; make it shorter, or name another configuration file',
     ],
   ])('%s', (_name, text, expected) => {
     expect(problems(text)[0]).toContain(expected);

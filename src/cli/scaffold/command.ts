@@ -1,6 +1,6 @@
 /** `plugins new`: writes a plugin that builds, has a test, and loads; its author goes on from there. */
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, open, rm, rmdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
@@ -56,13 +56,7 @@ async function create(cli: Cli, id: string, { capability, dir = join('plugins', 
   const { scaffoldFiles } = await import('./files.js');
   const language = js ? 'js' : 'ts';
   const files = scaffoldFiles({ id, capability, provides: token?.id ?? '', language, version: VERSION });
-  try {
-    await mkdir(folder, { recursive: true });
-    // `wx`: whoever wrote one of them in between keeps it.
-    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text, { flag: 'wx' });
-  } catch (error) {
-    throw systemError(error, `write the plugin to ${folder}`);
-  }
+  await writeAll(folder, files);
 
   const needs = ['rollout-cloud', ...(js ? [] : ['typescript', '@types/node'])];
   const install = needs.every((name) => isInstalled(name, folder)) ? '' : 'npm install && ';
@@ -82,6 +76,29 @@ Next:
   and bind it, "bindings": { "${capability}": { "adapter": "${id}" } }
   then write its methods one by one, in index.${language}; npm test says when one is wrong`,
   );
+}
+
+/** All of them, or none: half a plugin would be in the way of the next try. */
+async function writeAll(folder: string, files: Readonly<Record<string, string>>): Promise<void> {
+  const written: string[] = [];
+  try {
+    await mkdir(folder, { recursive: true });
+    for (const [name, text] of Object.entries(files)) {
+      // `wx`: whoever wrote one of them in between keeps it.
+      const file = await open(join(folder, name), 'wx');
+      written.push(join(folder, name));
+      try {
+        await file.writeFile(text);
+      } finally {
+        await file.close();
+      }
+    }
+  } catch (error) {
+    for (const file of written) await rm(file, { force: true });
+    // A folder that others have put something in stays.
+    await rmdir(folder).catch(() => {});
+    throw systemError(error, `write the plugin to ${folder}`);
+  }
 }
 
 /** Whether code in the folder finds the package: an application's is there for the plugins in it. */

@@ -7,7 +7,7 @@ const config = (bindings: object, more: object = {}) =>
   JSON.stringify({ bindings: { ...LOCAL.bindings, ...bindings }, ...more });
 
 /** Replaces the configuration, and puts it back for the check. */
-function configured(text: string | null): Pick<Row, 'setUp' | 'mend'> {
+function configured(text: string | Uint8Array | null): Pick<Row, 'setUp' | 'mend'> {
   return {
     setUp: (place) => (text === null ? rmSync(place.path('plugins.json')) : place.write('plugins.json', text)),
     mend: (place) => place.write('plugins.json', JSON.stringify(LOCAL)),
@@ -22,7 +22,33 @@ export const CONFIGURATION: Row[] = [
     code: 2,
     says: [/RC1001 .*plugins\.json .*there is no such file; create it/],
   },
-  { name: 'a folder instead', args: ['--config', '.', 'compute'], code: 2, says: [/RC1001 .*\(EISDIR\)/] },
+  {
+    name: 'a folder instead',
+    args: ['--config', '.', 'compute'],
+    code: 2,
+    says: [/RC1001 .*it is a folder; name the file in it/],
+  },
+  {
+    name: 'UTF-16 with its mark',
+    args: ['compute'],
+    ...configured(Buffer.from('\ufeff{}', 'utf16le')),
+    code: 2,
+    says: [/RC1001 .*it is written in UTF-16; save it as UTF-8/],
+  },
+  {
+    name: 'UTF-16 without it',
+    args: ['compute'],
+    ...configured(Buffer.from('{}', 'utf16le')),
+    code: 2,
+    says: [/RC1001 .*it is written in UTF-16; save it as UTF-8/],
+  },
+  {
+    name: 'too long',
+    args: ['compute'],
+    ...configured(`{}${' '.repeat(5_000_000)}`),
+    code: 2,
+    says: [/RC1001 .*it has more than 4194304 bytes; make it shorter, or name another/],
+  },
   { name: 'empty', args: ['queue', 'stats'], ...configured(''), code: 2, says: [/RC1002 .*:1:1 the file is empty/] },
   {
     name: 'malformed',
