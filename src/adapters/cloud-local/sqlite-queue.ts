@@ -39,8 +39,9 @@ import { requireSafe, type SqlConnection, Statements } from './storage/engine.js
 import { makeFolder } from './storage/folder.js';
 import { NODE_SQLITE } from './storage/node-engine.js';
 import { prepareFile } from './storage/schema.js';
-import { claim, databasePath, realPath, setPragmas, stillThere } from './storage/sql-storage.js';
+import { claim, databasePath, realPath, setPragmas } from './storage/sql-storage.js';
 import { SQLITE3 } from './storage/sqlite3-engine.js';
+import { stillThere } from './storage/still-there.js';
 
 export type { SqliteQueueOptions } from './sqlite-queue/options.js';
 

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
@@ -9,6 +9,7 @@ import { isSafeEngine, type SqlConnection } from '../../../src/adapters/cloud-lo
 import { Flusher } from '../../../src/adapters/cloud-local/storage/flusher.js';
 import { openSql } from '../../../src/adapters/cloud-local/storage/sql-storage.js';
 import { sqliteError } from '../../../src/adapters/cloud-local/storage/sqlite-errors.js';
+import { stillThere } from '../../../src/adapters/cloud-local/storage/still-there.js';
 import { RecoverableError } from '../../../src/contracts/index.js';
 import { file, key, moduleStart, open, put } from './sqlite-storage-kit.js';
 
@@ -112,6 +113,37 @@ describe('the file while it is open', () => {
       expect(later).toEqual(Array(2).fill({ status: 'rejected', reason: expect.objectContaining(replaced) }));
       await expect(storage.ping()).rejects.toMatchObject(replaced);
       await expect(storage.lock('x', { holder: 'x' })).rejects.toMatchObject(replaced);
+    },
+  );
+
+  (windows ? test.skip : test)(
+    `deleted or replaced long after its folder last changed, also the folder itself, or behind a link${windows ? ' (skipped: Windows keeps it)' : ''}`,
+    async () => {
+      const folder = file('folder');
+      for (const damage of [
+        () => rmSync(join(folder, 'x.db-wal')),
+        () => renameSync(join(folder, 'other'), join(folder, 'x.db')),
+        () => {
+          renameSync(folder, file('moved'));
+          cpSync(file('moved'), folder, { recursive: true, preserveTimestamps: true });
+        },
+      ]) {
+        mkdirSync(folder);
+        writeFileSync(join(folder, 'other'), '');
+        for (const name of ['x.db', 'x.db-wal']) writeFileSync(join(folder, name), '');
+        symlinkSync(join(folder, 'x.db'), file('link.db'));
+        const checks = [stillThere(join(folder, 'x.db')), stillThere(file('link.db'))];
+        for (let i = 0; i < 2; i++) {
+          await new Promise((resolve) => setTimeout(resolve, 50));
+          for (const check of checks) check();
+        }
+        damage();
+        const replaced = expect.objectContaining({ code: 'STORAGE_REPLACED' });
+        for (const check of checks) expect(check).toThrow(replaced);
+        rmSync(folder, { recursive: true });
+        rmSync(file('moved'), { recursive: true, force: true });
+        rmSync(file('link.db'));
+      }
     },
   );
 

@@ -11,12 +11,11 @@
  * Nobody but SQLite opens the file, by other means than `stat`: closing any descriptor of it drops every lock that this
  * process has on it. For the same reason one file is open through one engine at a time.
  */
-import { statSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as check from '../../../contracts/arguments.js';
 import { checked } from '../../../contracts/capability.js';
-import { FatalError, systemError } from '../../../contracts/errors.js';
+import { FatalError } from '../../../contracts/errors.js';
 import {
   type ScanOptions,
   Storage,
@@ -36,6 +35,7 @@ import { decodePath, encodePath, rangeOf, successor } from './keys.js';
 import { checkOptions, type SqliteStorageOptions, SYNCHRONOUS } from './options.js';
 import { Reader } from './reader.js';
 import { prepareFile, STORAGE_SCHEMA } from './schema.js';
+import { stillThere } from './still-there.js';
 import { Watchers } from './watch.js';
 
 /** What `openSql` hands to a class. */
@@ -242,33 +242,6 @@ export async function setPragmas(writer: SqlConnection, file: string, durability
   await writer.exec(
     `PRAGMA synchronous = ${SYNCHRONOUS[durability]}; PRAGMA fullfsync = ${barrier}; PRAGMA checkpoint_fullfsync = ${barrier}`,
   );
-}
-
-/**
- * A check that the database and its log are still the files that were opened: after somebody deleted or replaced one,
- * SQLite goes on writing to what nobody will find again. Two `stat`s, 3 µs each.
- */
-export function stillThere(path: string): () => void {
-  const files = [path, `${path}-wal`].map((file) => ({ file, id: identity(file) }));
-  return () => {
-    for (const { file, id } of files) {
-      if (identity(file) === id) continue;
-      throw new FatalError(
-        'Internal',
-        `${file} was deleted or replaced while it was open: what was committed since may be lost; stop every process that has it open, put the file back, and open it again`,
-        { code: 'STORAGE_REPLACED', context: { file } },
-      );
-    }
-  };
-}
-
-function identity(file: string): string | null {
-  try {
-    const stat = statSync(file, { throwIfNoEntry: false });
-    return stat === undefined ? null : `${stat.dev}:${stat.ino}`;
-  } catch (cause) {
-    throw systemError(cause, `look whether ${file} is still there`);
-  }
 }
 
 /** Which engine has which file open, how often: over all copies of this package in the process. */
