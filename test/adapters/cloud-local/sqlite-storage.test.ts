@@ -203,6 +203,68 @@ describe('group commit', () => {
   });
 });
 
+describe('a few rows that no single statement writes', () => {
+  const calls = () => {
+    const seen: string[] = [];
+    const { exec } = sqlite3.Database.prototype;
+    const { run } = sqlite3.Statement.prototype;
+    const noting = <T>(name: string, method: T): T =>
+      function (this: unknown, ...args: unknown[]) {
+        seen.push(name);
+        return (method as (...args: unknown[]) => unknown).apply(this, args);
+      } as T;
+    sqlite3.Database.prototype.exec = noting('exec', exec);
+    sqlite3.Statement.prototype.run = noting('run', run);
+    restore = () => {
+      sqlite3.Database.prototype.exec = exec;
+      sqlite3.Statement.prototype.run = run;
+    };
+    return seen;
+  };
+  let restore = () => {};
+  afterEach(() => restore());
+
+  test('are written by one call, the level of its sync with it', async () => {
+    const storage = await open();
+    const other = (...path: string[]) => ({ namespace: 'other', path });
+    const every = Uint8Array.from({ length: 256 }, (_, i) => i);
+    const first = storage.begin();
+    for (const at of [key('a'), key("it's"), other('a')]) first.put(at, Uint8Array.of(1));
+    await first.commit();
+    const seen = calls();
+    const second = storage.begin();
+    second.delete(key('a'));
+    second.put(key("it's"), every);
+    second.put(other('a', ''), new Uint8Array(0));
+    second.delete(other('a'));
+    await second.commit({ durability: 'normal' });
+    expect(seen).toEqual(['exec']);
+    await put(storage, 'b');
+    expect(seen).toEqual(['exec', 'exec']);
+    const keys = [key('a'), key("it's"), other('a', ''), other('a'), key('b')];
+    const found = (await storage.getMany(keys)).map((value) => value && [...value]);
+    expect(found).toEqual([null, [...every], [], null, [1]]);
+  });
+
+  test('are all or none where one of them is refused, and the store goes on', async () => {
+    const storage = await open();
+    await put(storage, 'before');
+    await sql(
+      file(),
+      "CREATE TRIGGER t BEFORE INSERT ON entry WHEN NEW.key = CAST('bad' AS BLOB) BEGIN SELECT RAISE(ABORT, 'no'); END",
+    );
+    const txn = storage.begin();
+    txn.delete(key('before'));
+    txn.put(key('bad'), Uint8Array.of(1));
+    await expect(txn.commit({ durability: 'normal' })).rejects.toMatchObject({
+      message: expect.stringContaining('no'),
+    });
+    expect(await storage.get(key('before'))).toEqual(Uint8Array.of(1));
+    expect(await put(storage, 'after')).toBe(true);
+    expect(await storage.get(key('after'))).toEqual(Uint8Array.of(1));
+  });
+});
+
 describe('the durability of one commit', () => {
   const { prototype } = sqlite3.Database;
   const { exec } = prototype;
@@ -215,7 +277,7 @@ describe('the durability of one commit', () => {
     const lax = await open(file('lax.db'), { durability: 'normal' });
     const set: string[] = [];
     prototype.exec = function (this: sqlite3.Database, text: string, ...rest: unknown[]) {
-      const [, level] = /^PRAGMA synchronous = (.*)$/.exec(text) ?? [];
+      const [, level] = /^PRAGMA synchronous = (\w+)/.exec(text) ?? [];
       if (level !== undefined) set.push(level);
       return (exec as (...args: unknown[]) => sqlite3.Database).call(this, text, ...rest);
     } as typeof exec;

@@ -14,7 +14,7 @@ import { type Batch, type Check, checksHold, type Write } from './batch.js';
 import { type SqlConnection, Statements } from './engine.js';
 import { encodePath, keyText } from './keys.js';
 import { SYNCHRONOUS } from './options.js';
-import { type EntryRow, lookUp, lookUpCalls, writeCalls } from './rows.js';
+import { type EntryRow, lookUp, lookUpCalls, writeCalls, writeScript } from './rows.js';
 
 /** Bytes of values and commits that one flush takes: past that the others would wait for too long. */
 const FLUSH_BYTES_MAX = 16 * 1024 * 1024;
@@ -51,8 +51,8 @@ export class Flusher {
   #waiting: Commit[] = [];
   #unflushedBytes = 0;
   #running: Promise<void> | null = null;
-  /** What the connection syncs at the moment. */
-  #level: StorageDurability;
+  /** What the connection syncs at the moment; `null` after a call that failed and was to change it. */
+  #level: StorageDurability | null;
   /** Set once nothing more can be committed: what is written after it would be reported as committed, and be lost. */
   #broken: FatalError | null = null;
   /** How many flushes there were. */
@@ -148,22 +148,17 @@ export class Flusher {
 
   async #flush(batches: readonly Batch[]): Promise<boolean[]> {
     if (this.#broken !== null) throw this.#broken;
-    await this.#sync(batches);
+    const level = this.#levelFor(batches);
     for (const { writes } of batches) {
       for (const { key } of writes.values()) {
         if (!this.#namespaces.has(key.namespace)) await this.#makeNamespace(key.namespace);
       }
     }
     if (batches.every(({ checks }) => checks.length === 0)) {
-      const calls = writeCalls(this.#rows(merge(batches)), this.#connection);
-      const run = async () => {
-        for (const { sql, values } of calls) await (await this.#statements.of(sql)).run(...values);
-      };
-      // A single statement is a transaction by itself.
-      if (calls.length > 1) await this.#transaction(run);
-      else await run();
+      await this.#write(this.#rows(merge(batches)), level);
       return batches.map(() => true);
     }
+    await this.#setLevel(level);
     return this.#transaction(async () => {
       const now = await this.#read(batches.flatMap(({ checks }) => checks));
       const outcomes = batches.map(({ writes, checks }) => {
@@ -179,16 +174,43 @@ export class Flusher {
     });
   }
 
-  /** Has the connection sync as far as the most demanding of `batches` asks, and no further than the store promises. */
-  async #sync(batches: readonly Batch[]): Promise<void> {
+  async #write(rows: readonly EntryRow[], level: StorageDurability): Promise<void> {
+    const script = writeScript(rows, level === this.#level ? null : levelPragma(level), this.#connection);
+    if (script !== null) {
+      this.#level = null;
+      try {
+        await this.#connection.exec(script);
+      } catch (error) {
+        await this.#rollBack();
+        throw error;
+      }
+      this.#level = level;
+      return;
+    }
+    await this.#setLevel(level);
+    const calls = writeCalls(rows, this.#connection);
+    const run = async () => {
+      for (const { sql, values } of calls) await (await this.#statements.of(sql)).run(...values);
+    };
+    // A single statement is a transaction by itself.
+    if (calls.length > 1) await this.#transaction(run);
+    else await run();
+  }
+
+  /** What the most demanding of `batches` asks for, and no more than the store promises. */
+  #levelFor(batches: readonly Batch[]): StorageDurability {
     const { durability } = this.#options;
     let asked = 0;
     for (const batch of batches) asked = Math.max(asked, LEVELS.indexOf(batch.durability ?? durability));
     // `off` is for whole stores only: without any sync the file could be damaged by a power cut.
     if (durability !== 'off') asked = Math.max(asked, LEVELS.indexOf('normal'));
-    const level = LEVELS[Math.min(asked, LEVELS.indexOf(durability))] as StorageDurability;
+    return LEVELS[Math.min(asked, LEVELS.indexOf(durability))] as StorageDurability;
+  }
+
+  async #setLevel(level: StorageDurability): Promise<void> {
     if (level === this.#level) return;
-    await this.#connection.exec(`PRAGMA synchronous = ${SYNCHRONOUS[level]}`);
+    this.#level = null;
+    await this.#connection.exec(levelPragma(level));
     this.#level = level;
   }
 
@@ -262,6 +284,10 @@ export class Flusher {
 export async function namespaceId(connection: SqlConnection, name: StorageKey['namespace']): Promise<number | null> {
   const [row] = await connection.all('SELECT id FROM namespace WHERE name = ?', name);
   return row === undefined ? null : Number(row.id);
+}
+
+function levelPragma(level: StorageDurability): string {
+  return `PRAGMA synchronous = ${SYNCHRONOUS[level]}`;
 }
 
 /** The last write of each key, in order. */
