@@ -41,6 +41,12 @@ export interface HostOptions extends ConfigSources {
    * `disposeMs` within it. Default 30,000, as long as Kubernetes waits before it kills.
    */
   readonly stopMs?: number;
+  /**
+   * Asks each active instance how it is, as {@link Host.checkHealth} does, and again so many milliseconds after the last
+   * answer: `host.on('instance', …)` then tells of `degraded` and `active` by itself. The timer keeps no process alive.
+   * Default: never.
+   */
+  readonly healthEveryMs?: number;
 }
 
 export interface StartOptions {
@@ -175,8 +181,18 @@ function outline(sources: ConfigSources, ports: HostPorts, logger: Logger): Outl
 
 /** @throws FatalError SchemaViolation: not an object, an unknown key, or one of the wrong type */
 function checkOptions(options: HostOptions): void {
-  const known = ['config', 'profile', 'set', 'env', 'logger', 'importModule', 'retry', 'stopMs'] as const;
-  const { logger, importModule, retry, stopMs } = check.known('options', options, known);
+  const known = [
+    'config',
+    'profile',
+    'set',
+    'env',
+    'logger',
+    'importModule',
+    'retry',
+    'stopMs',
+    'healthEveryMs',
+  ] as const;
+  const { logger, importModule, retry, stopMs, healthEveryMs } = check.known('options', options, known);
   for (const level of logger === undefined ? [] : (['debug', 'info', 'warn', 'error'] as const)) {
     if (typeof logger?.[level] !== 'function') throw check.invalid(`options.logger.${level}`, 'a function', logger);
   }
@@ -187,6 +203,7 @@ function checkOptions(options: HostOptions): void {
   if (baseMs !== undefined) check.integer('options.retry.baseMs', baseMs, 0);
   if (maxMs !== undefined) check.integer('options.retry.maxMs', maxMs, 0);
   if (stopMs !== undefined) check.integer('options.stopMs', stopMs, 1, TIMER_MS_MAX);
+  if (healthEveryMs !== undefined) check.integer('options.healthEveryMs', healthEveryMs, 1, TIMER_MS_MAX);
 }
 
 const CONSOLE: Logger = {

@@ -74,7 +74,7 @@ export interface PluginReport {
 
 export interface HostReport {
   readonly state: HostState;
-  /** Whether it takes demands. */
+  /** Whether work should come: it takes demands, and what `start()` was to activate, where it was called, is there. */
   readonly isReady: boolean;
   readonly plugins: readonly PluginReport[];
   /** Plugins that are listed and not there, and why. */

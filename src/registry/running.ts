@@ -19,6 +19,7 @@ import { closed, messageOf } from './ending.js';
 import { Emitter, EVENT_KINDS, type HostEvents, type HostState, type Unsubscribe } from './events.js';
 import { type Explanation, explain } from './explain.js';
 import { graphOf, type HostGraph } from './graph.js';
+import { HealthWatch } from './health-watch.js';
 import type { Host, HostOptions, HostPorts, StartOptions } from './host.js';
 import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
@@ -73,6 +74,9 @@ export class PluginHost implements Host {
   #reconfiguring: Promise<unknown> = Promise.resolve();
   #state: HostState = 'created';
   #starting: Promise<StartReport> | null = null;
+  /** Whether the first start has done its work. */
+  #isStarted = false;
+  readonly #health: HealthWatch | null;
   #stopping: Promise<StopReport> | null = null;
 
   constructor(
@@ -105,6 +109,9 @@ export class PluginHost implements Host {
     this.#assembly = new Assembly(outline(options), this.#host);
     this.#bindings = new HostContainer(this.#containerModules());
     this.#moveTo('planned');
+    const { healthEveryMs } = options;
+    this.#health =
+      healthEveryMs === undefined ? null : new HealthWatch(this.#host.clock, healthEveryMs, () => this.#askAll());
   }
 
   get container(): Container {
@@ -181,12 +188,18 @@ export class PluginHost implements Host {
   }
 
   report(): HostReport {
-    return hostReport(this.#state, this.#stopping === null, this.#assembly);
+    // Without a start it is its first demand that brings the host up: who waits for it to be ready makes none.
+    const isReady = this.#stopping === null && (this.#starting === null || this.#isStarted);
+    return hostReport(this.#state, isReady, this.#assembly);
   }
 
   async checkHealth(): Promise<HostReport> {
-    await Promise.all([...this.#assembly.instances.values()].map((instance) => instance.checkHealth()));
+    await this.#askAll();
     return this.report();
+  }
+
+  async #askAll(): Promise<void> {
+    await Promise.all([...this.#assembly.instances.values()].map((instance) => instance.checkHealth()));
   }
 
   on<K extends keyof HostEvents>(event: K, listener: (event: HostEvents[K]) => void): Unsubscribe {
@@ -259,6 +272,7 @@ export class PluginHost implements Host {
       await this.stop();
       throw startFailed(fatal);
     }
+    this.#isStarted = true;
     if (this.#state === 'starting') this.#moveTo('running');
     for (const { instance, error } of failures) {
       this.#logger.warn(`going on without ${instance}: ${messageOf(error)}`, { error });
@@ -287,6 +301,7 @@ export class PluginHost implements Host {
 
   async #stop(): Promise<StopReport> {
     this.#moveTo('stopping');
+    this.#health?.end();
     const stopping = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
     // What was to take the place of others goes first; whatever is in place after that goes in order.
     await Promise.all((this.#candidate?.made ?? []).map((instance) => instance.stop(stopping.limitMs).catch(() => {})));

@@ -170,7 +170,7 @@ describe('the options of createHost', () => {
     [
       'a slip',
       { confg: 'x' },
-      'unknown option "confg" in options. Did you mean "config"? Known: config, env, importModule, logger, profile, retry, set, stopMs.',
+      'unknown option "confg" in options. Did you mean "config"? Known: config, env, healthEveryMs, importModule, logger, profile, retry, set, stopMs.',
     ],
     ['a profile of the wrong type', { profile: 3 }, 'options.profile must be well-formed text'],
     ['two files', { config: ['a.json', 'b.json'] }, 'options.config must be followed by objects'],

@@ -261,6 +261,46 @@ describe('health', () => {
     expect(moves).toHaveLength(4);
   });
 
+  test('is asked by itself where the host was told to, one round at a time, until the host stops', async () => {
+    const storage = `return instance({ health: async () => {
+      shared.asked = (shared.asked ?? 0) + 1;
+      shared.under = (shared.under ?? 0) + 1;
+      shared.most = Math.max(shared.most ?? 0, shared.under);
+      await shared.gate;
+      shared.under -= 1;
+      return shared.health;
+    } });`;
+    const host = await hostOf({ storage }, { healthEveryMs: 1 });
+    const moved = (to: string) =>
+      new Promise((resolve) => {
+        const off = host.on('instance', (event) => {
+          if (event.to !== to) return;
+          off();
+          resolve(event.reason);
+        });
+      });
+    await host.get(Storage);
+    const degraded = moved('degraded');
+    shared().health = { status: 'degraded', reason: 'one replica of three' };
+    expect(await degraded).toBe('one replica of three');
+    const active = moved('active');
+    shared().health = { status: 'ok' };
+    await active;
+
+    let open = () => {};
+    shared().gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    open();
+    await host.stop();
+    expect(shared().most).toBe(1);
+    const { asked } = shared();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(shared().asked).toBe(asked);
+    await expect(hostOf({ storage: '' }, { healthEveryMs: 0 })).rejects.toThrow('options.healthEveryMs must be');
+  });
+
   test('one that cannot say how it is fails its activation; one that is active is degraded', async () => {
     const host = await hostOf({
       storage: `return instance({ health: async () => { if (shared.down) throw new Error('no answer'); } });`,
@@ -507,6 +547,31 @@ describe('starting', () => {
     });
     expect(space.log).toEqual(['made x.storage', 'disposed x.storage']);
     expect(host.report()).toMatchObject({ state: 'stopped', isReady: false });
+  });
+
+  test('the host is ready when what start was to activate is there, whoever asked for something meanwhile', async () => {
+    const bindings = { Storage: { adapter: 'x.storage' }, SecretStore: { adapter: 'x.secrets' } };
+    const host = await hostOf(
+      { storage: '', secrets: `await new Promise((open) => { shared.open = open; });` },
+      {},
+      { bindings },
+    );
+    const isReady = () => host.report().isReady;
+    expect(isReady()).toBe(true);
+    await host.get(Storage);
+    expect(isReady()).toBe(true);
+    const starting = host.start({ activate: 'all' });
+    expect(isReady()).toBe(false);
+    while (shared().open === undefined) await new Promise((resolve) => setImmediate(resolve));
+    expect(isReady()).toBe(false);
+    (shared().open as () => void)();
+    await starting;
+    expect(isReady()).toBe(true);
+    await host.start({ activate: [Storage] });
+    expect(isReady()).toBe(true);
+    const stopping = host.stop();
+    expect(isReady()).toBe(false);
+    await stopping;
   });
 
   test('one that it tolerates is in the report, and the host runs', async () => {
