@@ -28,7 +28,8 @@ import { itemUnknown } from './queue/holding.js';
 import { idTimeMs } from './queue/ids.js';
 import { requireFits } from './queue/options.js';
 import { Waiters } from './queue/waiters.js';
-import { Batches, type Call, type Work } from './sqlite-queue/batches.js';
+import type { Call, Work } from './sqlite-queue/batch.js';
+import { Batches } from './sqlite-queue/batches.js';
 import { Bell } from './sqlite-queue/bell.js';
 import { bootId, bootMs } from './sqlite-queue/boot-clock.js';
 import { enter, giveBackSome, type Slot, takeSlot } from './sqlite-queue/openers.js';
@@ -288,7 +289,8 @@ export class SqliteQueue implements Queue {
   }
 
   #settle(how: 'ack' | 'nack' | 'extend', id: QueueItemId, token: LeaseToken | null, ms: number): Promise<void> {
-    return this.#ask((asked) => ({ kind: 'settle', how, id, token, ms, ...asked }));
+    const askedMs = bootMs(this.#settings.clock);
+    return this.#ask((asked) => ({ kind: 'settle', how, id, token, ms, askedMs, ...asked }));
   }
 
   #work<T>(how: Work['how'], run: (table: Table, sums: Sums) => Promise<T>): Promise<T> {

@@ -116,6 +116,11 @@ export interface ItemRow {
   readonly key: string | null;
 }
 
+/** With the end of its lease or delay. */
+export interface TimedRow extends ItemRow {
+  readonly due: number | null;
+}
+
 const SUMS = ['last', 'head', 'tail', 'pending', 'delayed', 'inFlight', 'dead', 'bytes', 'deadBytes'] as const;
 
 /** A payload above this is bound by itself; those below travel packed in one blob of at most so many bytes. */
@@ -192,7 +197,7 @@ export class Table {
   }
 
   /** Those whose lease or delay is over, first those that were over first. */
-  async due(nowMs: number): Promise<(ItemRow & { readonly due: number })[]> {
+  async due(nowMs: number): Promise<TimedRow[]> {
     return (await this.#all(
       `SELECT id, state, token, attempts, bytes, key, due FROM item WHERE queue = ? AND due IS NOT NULL AND due <= ?
        ORDER BY due, id LIMIT ${DUE_MAX}`,
@@ -213,13 +218,13 @@ export class Table {
     return (row?.id ?? null) as QueueItemId | null;
   }
 
-  async find(ids: readonly QueueItemId[]): Promise<Map<QueueItemId, ItemRow>> {
+  async find(ids: readonly QueueItemId[]): Promise<Map<QueueItemId, TimedRow>> {
     const rows = (await this.#all(
-      `SELECT id, state, token, attempts, bytes, key FROM item
+      `SELECT id, state, token, attempts, bytes, key, due FROM item
        WHERE queue = ? AND id IN (SELECT value FROM json_each(?))`,
       this.#queue,
       JSON.stringify(ids),
-    )) as unknown as ItemRow[];
+    )) as unknown as TimedRow[];
     return new Map(rows.map((row) => [row.id, row]));
   }
 

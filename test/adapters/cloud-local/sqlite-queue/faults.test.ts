@@ -3,6 +3,7 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { SqliteQueue } from '../../../../src/adapters/cloud-local/sqlite-queue.js';
 import { SqliteStorage } from '../../../../src/adapters/cloud-local/sqlite-storage.js';
+import { SQLITE3 } from '../../../../src/adapters/cloud-local/storage/sqlite3-engine.js';
 import { type Clock, systemClock } from '../../../../src/contracts/index.js';
 import { child, file, open, sql } from './support.js';
 
@@ -133,6 +134,45 @@ describe('the clock', () => {
     const taken = await queue.dequeueMany(10, LONG_MS);
     expect(taken.map(({ id }) => id)).toEqual(ids.slice(1));
     expect((await queue.stats()).expiredTotal).toBe(0);
+  });
+});
+
+describe('a call that waits for another process', () => {
+  let monotonicMs = 1_000;
+  const clock: Clock = { ...systemClock, monotonicMs: () => monotonicMs };
+
+  /** Makes a call while another connection writes, for ten seconds of that clock. */
+  async function late<T>(call: () => Promise<T>): Promise<T> {
+    const writer = await SQLITE3.open(file(), 0);
+    await writer.exec('BEGIN IMMEDIATE');
+    const called = call();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    monotonicMs += 10_000;
+    await writer.exec('ROLLBACK');
+    await writer.close();
+    return called;
+  }
+
+  test('begins a lease when it hands the item over', async () => {
+    const queue = await open({ clock });
+    await queue.enqueue(bytes('a'));
+    const item = await late(() => queue.dequeueWithLease(5_000));
+    await queue.ack(item?.id as never, item?.token);
+    expect((await queue.stats()).expiredTotal).toBe(0);
+  });
+
+  test('settles an item whose lease it was made under, and no other', async () => {
+    const queue = await open({ clock });
+    await queue.enqueueMany(['a', 'b', 'c', 'd'].map(bytes));
+    const items = await queue.dequeueMany(3, 5_000);
+    const [a, b, c] = items.map(({ id, token }) => [id, token] as const) as [never, never, never];
+    await late(() => Promise.all([queue.extendLease(...(a as [never, never]), 20_000), queue.ack(...(b as [never]))]));
+    await expect(queue.nack(...(c as [never]))).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    await queue.ack(...(a as [never]));
+    const d = await queue.dequeueMany(2, 5_000);
+    monotonicMs += 5_000;
+    for (const { id, token } of d) await expect(queue.ack(id, token)).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    expect(await queue.stats()).toMatchObject({ pending: 2, inFlight: 0, ackedTotal: 2, expiredTotal: 3 });
   });
 });
 
