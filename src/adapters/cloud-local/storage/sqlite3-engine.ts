@@ -4,13 +4,29 @@
  * The package runs a connection's calls on several threads, and `serialize()` does not order prepared statements.
  */
 import type { Database, Statement } from 'sqlite3';
+import { FatalError } from '../../../contracts/errors.js';
 import type { SqlConnection, SqlEngine } from './engine.js';
 import { explained } from './sqlite-errors.js';
 
 export const SQLITE3: SqlEngine = { adapter: 'local.sqlite', newer: 'install a sqlite3 package', open };
 
+/** The package compiles SQLite, or fetches it, when it is installed: which npm may be told not to let it, and pnpm is. */
+async function load(): Promise<typeof import('sqlite3')> {
+  try {
+    return (await import('sqlite3')).default;
+  } catch (cause) {
+    // Of a part that is missing, without the thirteen places where it was looked for.
+    const [why] = String((cause as Error).message).split(/\.? Tried:|\n/);
+    throw new FatalError(
+      'ConfigInvalid',
+      `the sqlite3 package cannot be loaded (${why}); if its install script has not run, run "npm rebuild sqlite3" ("pnpm approve-builds" with pnpm), or use node:sqlite of Node 22.13 or newer (adapter local.node-sqlite; "engine": "node" of local.sqlite-queue)`,
+      { code: 'PLATFORM_UNSUPPORTED', cause },
+    );
+  }
+}
+
 async function open(file: string, busyTimeoutMs: number): Promise<SqlConnection> {
-  const { default: sqlite3 } = await import('sqlite3');
+  const sqlite3 = await load();
   const database = await settle<Database>(file, (done) => {
     const opened: Database = new sqlite3.Database(file, (error) => done(error, opened));
   });
