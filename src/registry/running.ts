@@ -37,7 +37,7 @@ import {
   instanceReport,
   type StartReport,
 } from './reports.js';
-import { StopCollector, type StopReport } from './shutdown.js';
+import { StopCollector, type StopReport, stopInOrder } from './shutdown.js';
 import { handleSignals, type SignalOptions } from './signals.js';
 import { activateAll, activateInPlace, startFailed } from './starting.js';
 import { Waiter, WaitGraph } from './waits.js';
@@ -303,8 +303,8 @@ export class PluginHost implements Host {
     this.#moveTo('stopping');
     this.#health?.end();
     const stopping = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
-    // What was to take the place of others goes first; whatever is in place after that goes in order.
-    await Promise.all((this.#candidate?.made ?? []).map((instance) => instance.stop(stopping.limitMs).catch(() => {})));
+    // What was to take the place of others goes first, and whoever wanted to put it there tells what fails; then the rest.
+    await stopInOrder(this.#candidate?.made ?? [], stopping.limitMs);
     await this.#reconfiguring;
     await stopping.all(this.#assembly.instances.values(), this.#assembly.runs.values());
     this.#moveTo('stopped');

@@ -78,6 +78,13 @@ export class StopCollector {
   }
 }
 
+/** As {@link StopCollector.all}, for who is told of failures elsewhere. */
+export async function stopInOrder(instances: readonly Instance[], limitMs: () => number): Promise<void> {
+  for (const level of dependentsFirst(instances)) {
+    await Promise.all(level.map((instance) => instance.stop(limitMs).catch(() => {})));
+  }
+}
+
 /** In levels: each instance stands in an earlier one than all that it requires or was given. */
 function dependentsFirst(instances: readonly Instance[]): Instance[][] {
   const byKey = new Map(instances.map((instance) => [instance.planned.key, instance]));
