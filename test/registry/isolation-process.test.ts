@@ -501,6 +501,40 @@ describe('reload', () => {
     await until(() => !alive(Number(pid())));
   });
 
+  test('that is quicker than a start after a crash leaves one process, its own', async () => {
+    const body = (n: number) => `
+      import fs from 'node:fs';
+      const counter = new URL('../count/loads', import.meta.url).pathname;
+      const loads = fs.existsSync(counter) ? fs.readFileSync(counter, 'utf8').length + 1 : 1;
+      fs.writeFileSync(counter, '.'.repeat(loads));
+      console.log('load ' + loads + ' in ' + process.pid);
+      // The first serves, the second is the reload's, the third takes the place of the first after its crash.
+      if (loads === 2) while (fs.readFileSync(counter, 'utf8').length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+      if (loads === 3) await new Promise((resolve) => setTimeout(resolve, 500));
+      export default definePlugin({ adapters: { 'acme.secrets': async () => ({
+        get: async (name) => { if (name === 'crash') process.exit(1); return new SecretValue('v${n}'); },
+        names: async () => [String(process.pid)],
+        put: async () => {},
+      }) } });`;
+    const grant = ['count'];
+    const plugin = await secrets({}, { manifest: { permissions: { fs: { read: grant, write: grant } } } });
+    mkdirSync(join(plugin.folder, 'count'));
+    plugin.write(body(1));
+    const store = await openSecrets(plugin);
+    const pids = () => plugin.logged.flatMap((line) => /load \d in (\d+)/.exec(line)?.[1] ?? []).map(Number);
+    plugin.write(body(2));
+    const reloading = plugin.plugin.reload();
+    await until(() => pids().length === 2);
+    await expect(store.get('crash')).rejects.toMatchObject({ code: 'PLUGIN_CRASHED' });
+    const again = store.get('x');
+    await reloading;
+    expect((await again).reveal()).toBe('v2');
+    expect(await store.names()).toEqual([String(pids()[1])]);
+    await until(() => pids().length === 3 && pids().filter(alive).join() === String(pids()[1]));
+    await plugin.plugin.stop();
+    await until(() => pids().filter(alive).length === 0);
+  });
+
   test('of a module that runs here does nothing', async () => {
     await expect(reloadIsolated({ adapters: {} })).resolves.toBeUndefined();
   });

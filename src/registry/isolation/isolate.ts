@@ -147,6 +147,11 @@ export class IsolatedPlugin {
     if (this.#current !== null) return this.#current;
     this.#starting ??= this.#start(this.#plugin)
       .then((process) => {
+        if (this.#current !== null) {
+          // A reload has put its own in place meanwhile: that one serves.
+          this.#discard(process);
+          return this.#current;
+        }
         this.#loading.delete(process);
         this.lastEnd = null;
         this.#current = process;
