@@ -74,12 +74,15 @@ const CHECKED = ((): WeakMap<object, symbol> => {
  *
  * The result is still an `instanceof` the implementation's class, and methods beyond the contract pass through. Where
  * the implementation has a `close()` or a `[Symbol.asyncDispose]()`, a second call returns the first one's promise, and
- * any other contract call after it is `FatalError` `Internal`, code `CLOSED`.
+ * any other contract call after it is `FatalError` `Internal`, code `CLOSED`. So it is where a host has let go of it.
  * @param given left out, messages name the implementation's class and no feature is refused
  * @throws FatalError PluginContract when the implementation lacks a method of the contract
  */
 export function checked<T extends object, I extends T>(token: Capability<T>, impl: I, given?: AdapterTraits): I {
-  if (CHECKED.get(impl) === token.key) return impl;
+  return CHECKED.get(impl) === token.key ? impl : doorBefore(token, impl, given);
+}
+
+function doorBefore<T extends object, I extends T>(token: Capability<T>, impl: I, given?: AdapterTraits): I {
   const traits = given ?? { adapter: impl.constructor?.name || 'of no name' };
   const features = new Set(traits.features ?? []);
   const context: DoorContext = {
@@ -94,14 +97,8 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
     },
   };
 
-  const refuseClosed = (call: object): unknown => {
-    const error = new FatalError('Internal', `${token.name} (adapter ${traits.adapter}) was used after close()`, {
-      code: 'CLOSED',
-      context: { capability: token.id, adapter: traits.adapter },
-    });
-    if (SYNCHRONOUS in call) throw error;
-    return ITERABLE in call ? failing(error) : Promise.reject(error);
-  };
+  /** After what it is used. */
+  let end: string | null = null;
   let closing: Promise<void> | undefined;
   const own = new Map<string | symbol, unknown>();
   for (const [name, method] of Object.entries(token.door(impl, context))) {
@@ -111,20 +108,85 @@ export function checked<T extends object, I extends T>(token: Capability<T>, imp
       });
     }
     const call = method as (...args: unknown[]) => unknown;
-    own.set(name, (...args: unknown[]) => (closing === undefined ? call(...args) : refuseClosed(call)));
+    own.set(name, (...args: unknown[]) => (end === null ? call(...args) : refuse(token, traits, end, kindOf(call))));
   }
   const { close, [Symbol.asyncDispose]: dispose } = impl as { close?: () => Promise<void> } & Partial<AsyncDisposable>;
-  const end = close ?? dispose;
-  if (end !== undefined) {
+  const closes = close ?? dispose;
+  if (closes !== undefined) {
     const closeOnce = () => {
-      closing ??= (async () => end.call(impl))();
+      end ??= 'close()';
+      closing ??= (async () => closes.call(impl))();
       return closing;
     };
     if (close !== undefined) own.set('close', closeOnce);
     own.set(Symbol.asyncDispose, closeOnce);
   }
 
-  return passAsChecked(token, facade(impl, own));
+  const door = passAsChecked(token, facade(impl, own));
+  BEHIND.set(door, { impl, given });
+  onShut(door, () => {
+    end ??= LET_GO;
+  });
+  return door;
+}
+
+/** What each door stands before. */
+const BEHIND = new WeakMap<object, { readonly impl: object; readonly given: AdapterTraits | undefined }>();
+
+/** After what the host let go of it, in messages. */
+const LET_GO = 'the host had let go of it';
+
+const SHUT = new WeakMap<object, () => void>();
+
+/** Has `action` called when `instance` is shut. */
+export function onShut(instance: object, action: () => void): void {
+  const before = SHUT.get(instance);
+  SHUT.set(instance, () => {
+    before?.();
+    action();
+  });
+}
+
+/** From now on every call of the contract is refused, whether or not there is anything to close. */
+export function shut(instance: object): void {
+  SHUT.get(instance)?.();
+  SHUT.delete(instance);
+}
+
+/**
+ * What can be {@link shut} without its like: an instance that its opener checked may be somebody else's, too. One with an
+ * end of its own needs nothing: it is closed.
+ */
+export function guarded<T extends object, I extends T>(token: Capability<T>, impl: I, traits: AdapterTraits): I {
+  if ('close' in impl || Symbol.asyncDispose in impl) return impl;
+  // A second door in the place of the first, not before it: a call goes through one.
+  const behind = BEHIND.get(impl);
+  if (behind !== undefined) return doorBefore(token, behind.impl as I, behind.given);
+  let isShut = false;
+  const own = new Map<string | symbol, unknown>();
+  for (const [name, kind] of methodsOf(token)) {
+    const call = (...args: unknown[]) => (impl as Record<string, (...args: unknown[]) => unknown>)[name]?.(...args);
+    own.set(name, (...args: unknown[]) => (isShut ? refuse(token, traits, LET_GO, kind) : call(...args)));
+  }
+  const guard = passAsChecked(token, facade(impl, own));
+  onShut(guard, () => {
+    isShut = true;
+  });
+  return guard;
+}
+
+function refuse(
+  token: Pick<Capability<object>, 'name' | 'id'>,
+  { adapter }: AdapterTraits,
+  after: string,
+  kind: MethodKind,
+): unknown {
+  const error = new FatalError('Internal', `${token.name} (adapter ${adapter}) was used after ${after}`, {
+    code: 'CLOSED',
+    context: { capability: token.id, adapter },
+  });
+  if (kind === 'synchronous') throw error;
+  return kind === 'iterable' ? failing(error) : Promise.reject(error);
 }
 
 /** Marks what stands before a checked implementation and lets its checks stand, so that they are not made again outside. */
@@ -175,12 +237,11 @@ export type MethodKind = 'async' | 'iterable' | 'synchronous';
 /** The methods of a contract, by what its door has, each with how it answers. Calls none of them. */
 export function methodsOf<T extends object>(token: Capability<T>): ReadonlyMap<string, MethodKind> {
   const nobody: DoorContext = { id: 'none', need() {} };
-  return new Map(
-    Object.entries(token.door({} as T, nobody)).map(([name, method]) => {
-      const marked = method as object;
-      return [name, SYNCHRONOUS in marked ? 'synchronous' : ITERABLE in marked ? 'iterable' : 'async'];
-    }),
-  );
+  return new Map(Object.entries(token.door({} as T, nobody)).map(([name, method]) => [name, kindOf(method as object)]));
+}
+
+function kindOf(method: object): MethodKind {
+  return SYNCHRONOUS in method ? 'synchronous' : ITERABLE in method ? 'iterable' : 'async';
 }
 
 /** Marks door methods that return an async iterable, so that a refusal arrives where the caller waits for items. */

@@ -1,5 +1,5 @@
 /** How one instance is made: its plugin's factory, the contract's door, the binding's middleware, its first health. */
-import { capability, checked } from '../contracts/capability.js';
+import { capability, checked, guarded, onShut, shut } from '../contracts/capability.js';
 import type { Clock } from '../contracts/clock.js';
 import { isCoreError } from '../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
@@ -43,13 +43,23 @@ export class Made {
   instance: object | null = null;
   /** By middleware: released before the instance is disposed. */
   readonly outer: Owned[] = [];
+  /** What callers get: the instance, with its middleware. */
+  active: object | null = null;
 
+  /** Whoever still has it is refused from now on. */
   dispose(): Promise<void> {
-    const { instance } = this;
+    const { active, instance } = this;
+    if (active !== null) shut(active);
+    this.active = null;
     this.instance = null;
-    const own = instance === null ? [] : [{ dispose: () => disposeInstance(instance) }];
+    const own = instance === null ? [] : [{ dispose: () => end(instance) }];
     return disposeAll([...this.owned.splice(0), ...own, ...this.outer.splice(0)]);
   }
+}
+
+function end(instance: object): Promise<void> {
+  shut(instance);
+  return disposeInstance(instance);
 }
 
 /**
@@ -81,6 +91,7 @@ export async function activate(
   signal.throwIfAborted();
   made.instance = behindDoor(planned, made.instance);
   const active = await host.wrap(made.instance, planned, { ...context, own: ownInto(made.outer) }, by);
+  made.active = active;
   const madeAt = performance.now();
   const health = await healthOf(planned, made.instance, signal);
   return {
@@ -121,10 +132,19 @@ export function closedOnce({ adapter }: PlannedInstance, instance: object): obje
 export function behindDoor(planned: PlannedInstance, instance: object): object {
   const { id, provides, features } = planned.adapter.manifest;
   const token = KNOWN_CAPABILITIES.find((known) => known.id === provides);
-  if (token !== undefined)
-    return checked(token, instance, { adapter: id, ...(features !== undefined && { features }) });
-  return planned.middleware.length === 0 ? instance : closedOnce(planned, instance);
+  if (token !== undefined) {
+    const traits = { adapter: id, ...(features !== undefined && { features }) };
+    const door = checked(token, instance, traits);
+    return door === instance ? guarded<object, object>(token, instance, traits) : door;
+  }
+  if (planned.middleware.length > 0 || BARE.has(instance)) return closedOnce(planned, instance);
+  BARE.add(instance);
+  onShut(instance, () => BARE.delete(instance));
+  return instance;
 }
+
+/** Handed out as they are. One that a factory answers again is another object each time: they end one by one. */
+const BARE = new WeakSet<object>();
 
 /** As the instance says itself; nothing where it has no `health()`, or nothing to say. */
 export async function healthOf(

@@ -1,6 +1,6 @@
 /** An adapter's ways to other instances: what its manifest requires, as the plan resolved it, and nothing else. */
 import * as check from '../contracts/arguments.js';
-import { type Capability, checked } from '../contracts/capability.js';
+import { type Capability, checked, onShut, shut } from '../contracts/capability.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { GetAllOptions, Instances, PluginContext } from '../contracts/plugin.js';
 import { closed, failure, TIMER_MS_MAX, withTimeout } from './ending.js';
@@ -100,6 +100,11 @@ export class Faces {
     if (face === undefined) {
       face = checked(capability, instance as T, { adapter: capability.name });
       this.#faces.set(instance, face);
+      const made = face;
+      onShut(instance, () => {
+        this.#faces.delete(instance);
+        shut(made);
+      });
     }
     return face as T;
   }

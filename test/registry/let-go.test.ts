@@ -1,0 +1,141 @@
+/** What a host has let go of refuses, whether or not it has anything to close. */
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { FsObjectStore } from '../../src/adapters/cloud-local/index.js';
+import { type Capability, ComputeHint, capability, ObjectStore, SecretStore } from '../../src/contracts/index.js';
+import { createTestHost, fake } from '../../src/testing/index.js';
+import { Workspace } from '../support/workspace.js';
+
+let space: Workspace;
+beforeEach(() => {
+  space = new Workspace();
+});
+afterEach(() => space[Symbol.asyncDispose]());
+
+const CLOSED = { severity: 'fatal', kind: 'Internal', code: 'CLOSED' };
+const BYTES = Buffer.from('x');
+
+test('a stop ends what has no close(): every call of the contract is CLOSED', async () => {
+  const host = await space.host({
+    bindings: {
+      ObjectStore: { adapter: 'local.fs', config: { root: './objects' } },
+      SecretStore: { adapter: 'local.env', config: { allowlist: ['PATH'] } },
+      ComputeHint: { adapter: 'local.compute' },
+    },
+  });
+  const [store, secrets, hint] = [
+    await host.get(ObjectStore),
+    await host.get(SecretStore),
+    await host.get(ComputeHint),
+  ];
+  const id = await store.putBytes(BYTES);
+  expect(store).toBeInstanceOf(FsObjectStore);
+  await secrets.names();
+  await host.stop();
+  for (const call of [
+    () => store.putBytes(BYTES),
+    () => store.getBytes(id),
+    () => store.list()[Symbol.asyncIterator]().next(),
+    () => secrets.get('PATH'),
+    () => secrets.names(),
+    () => hint.inventory(),
+  ]) {
+    await expect(call()).rejects.toMatchObject(CLOSED);
+  }
+  await expect(secrets.names()).rejects.toThrow(
+    'SecretStore (adapter local.env) was used after the host had let go of it',
+  );
+});
+
+test('what middleware keeps is not served after a stop', async () => {
+  const host = await space.host({
+    plugins: ['rollout.cloud-local', 'rollout.middleware'],
+    bindings: { SecretStore: { adapter: 'local.env', config: { allowlist: ['PATH'] }, middleware: ['cache'] } },
+  });
+  const secrets = await host.get(SecretStore);
+  process.env.ROLLOUT_SECRET_PATH = 'kept';
+  try {
+    expect((await secrets.get('PATH')).reveal()).toBe('kept');
+    await host.stop();
+    await expect(secrets.get('PATH')).rejects.toMatchObject(CLOSED);
+  } finally {
+    delete process.env.ROLLOUT_SECRET_PATH;
+  }
+});
+
+test('what a reconfiguration replaced is CLOSED', async () => {
+  const bindings = (allowlist: string[]) => ({ SecretStore: { adapter: 'local.env', config: { allowlist } } });
+  const host = await space.host({ bindings: bindings(['PATH']) });
+  const before = await host.get(SecretStore);
+  await host.reconfigure({ config: { bindings: bindings(['PATH', 'HOME']) } });
+  await expect(before.names()).rejects.toMatchObject(CLOSED);
+  expect(await (await host.get(SecretStore)).names()).toEqual(['HOME', 'PATH']);
+});
+
+interface Lamp {
+  light(): Promise<string>;
+}
+const Lamp: Capability<Lamp> = capability<Lamp>('acme.lamp/Lamp', {
+  major: 1,
+  door: (impl) => ({ light: async () => impl.light() }),
+});
+
+/** A plugin whose factories answer the very same object each time. */
+function lamp(): string {
+  const adapters = [
+    { id: 'acme.lamp', provides: 'acme.lamp/Lamp@1', config: { properties: { watt: {} } } },
+    { id: 'acme.objects', provides: 'ObjectStore@1', config: { properties: { watt: {} } } },
+  ];
+  return space.plugin({
+    id: 'acme.lamp',
+    adapters,
+    manifest: { contributes: { adapters, capabilities: [{ id: 'acme.lamp/Lamp@1' }] } },
+    code: `
+      const lamp = { light: async () => 'light' };
+      const objects = globalThis[${JSON.stringify(`${space.folder}/objects`)}];
+      export default definePlugin({ adapters: { 'acme.lamp': () => lamp, 'acme.objects': () => objects } });`,
+  });
+}
+
+test('what a plugin answers again for another instance serves there: only the one that was let go of is CLOSED', async () => {
+  const shared = globalThis as Record<string, unknown>;
+  const objects = await FsObjectStore.open(space.path('objects'));
+  shared[`${space.folder}/objects`] = objects;
+  const use = lamp();
+  const config = (watt: number) => ({
+    plugins: [use],
+    bindings: {
+      'acme.lamp/Lamp': { adapter: 'acme.lamp', config: { watt } },
+      ObjectStore: { adapter: 'acme.objects', config: { watt } },
+    },
+  });
+  const host = await space.host(config(1));
+  const [lampBefore, storeBefore] = [await host.get(Lamp), await host.get(ObjectStore)];
+  await lampBefore.light();
+  const id = await storeBefore.putBytes(BYTES);
+  for (const watt of [2, 3]) {
+    space.write('plugins.json', config(watt));
+    await host.reconfigure();
+    await expect(lampBefore.light()).rejects.toMatchObject(CLOSED);
+    await expect(storeBefore.getBytes(id)).rejects.toMatchObject(CLOSED);
+    expect(await (await host.get(Lamp)).light()).toBe('light');
+    expect(Buffer.from(await (await host.get(ObjectStore)).getBytes(id)).toString()).toBe('x');
+  }
+  const [last, lastStore] = [await host.get(Lamp), await host.get(ObjectStore)];
+  await host.stop();
+  await expect(last.light()).rejects.toMatchObject(CLOSED);
+  await expect(lastStore.getBytes(id)).rejects.toMatchObject(CLOSED);
+  // It is its opener's, who may have it still.
+  expect(await objects.exists(id)).toBe(true);
+  delete shared[`${space.folder}/objects`];
+});
+
+test('an instance of a test, given to a host, is the test’s own after the stop', async () => {
+  const objects = fake(ObjectStore);
+  const host = await createTestHost({ config: { bindings: {} }, fakes: [] });
+  host.override(ObjectStore, objects);
+  const store = await host.get(ObjectStore);
+  const id = await store.putBytes(BYTES);
+  await host.stop();
+  await expect(store.exists(id)).rejects.toMatchObject(CLOSED);
+  expect(await objects.exists(id)).toBe(true);
+});
