@@ -49,6 +49,10 @@ const LINES: [string[], string[]][] = [
   ],
 ];
 
+/** An option that takes one of a few values. */
+const CAPABILITY = ['plugins', 'new', 'acme.x', '--capability'];
+const STORES = ['SecretStore', 'Storage'];
+
 describe('bash', () => {
   const complete = async (...words: string[]) => {
     const program = `source "$0"; COMP_WORDS=(rollout-cloud "$@"); COMP_CWORD=$#; _rollout_cloud; printf '%s\\n' "\${COMPREPLY[@]}"`;
@@ -68,6 +72,11 @@ describe('bash', () => {
     );
     expect(options).not.toContain('--content-type');
     expect(options).toContain('--profile');
+  });
+
+  needs('bash', 'completes the values of an option that takes one of a few', async () => {
+    expect(await complete(...CAPABILITY, 'S')).toEqual(STORES);
+    expect(await complete('plugins', 'new', 'acme.x', '--dir', '')).toEqual(['']);
   });
 
   needs('bash', 'leaves files, values of options and what stands after -- to the shell', async () => {
@@ -106,6 +115,7 @@ describe('zsh', () => {
       expect(complete(...words)).toEqual(expected);
     }
     expect(complete('queue', 'work', '-')).toEqual(expect.arrayContaining(['--concurrency', '--config']));
+    expect(complete(...CAPABILITY, '')).toEqual(expect.arrayContaining(STORES));
     for (const words of [
       ['objects', 'put', ''],
       ['--config', ''],
@@ -128,6 +138,7 @@ describe('fish', () => {
     for (const [words, expected] of LINES.filter(([[first]]) => first !== '--config')) {
       expect(complete(`rollout-cloud ${words.join(' ')}`)).toEqual(expected);
     }
+    expect(complete(`rollout-cloud ${CAPABILITY.join(' ')} S`)).toEqual(expect.arrayContaining(STORES));
     expect(complete('rollout-cloud queue work --')).toEqual(expect.arrayContaining(['--concurrency', '--config']));
   });
 });

@@ -1,5 +1,5 @@
 /** The completion script for bash: 3.2, as macOS has it, and later. */
-import { type CommandWords, type OptionWords, valueFlags } from './words.js';
+import { type CommandWords, type OptionWords, valueFlags, withChoices } from './words.js';
 
 export function bashScript(name: string, [program, ...commands]: readonly [CommandWords, ...CommandWords[]]): string {
   const fn = `_${name.replace(/[^a-z]/g, '_')}`;
@@ -24,8 +24,18 @@ ${fn}() {
         esac ;;
     esac
   done
-  # The value of an option is a file, or nothing that is known here.
-  ((i > COMP_CWORD)) && return
+  # The value of an option is one of a few, a file, or nothing that is known here.
+  if ((i > COMP_CWORD)); then
+    case "\${COMP_WORDS[COMP_CWORD - 1]}" in
+${withChoices(all)
+  .map(
+    ({ flags, choices }) =>
+      `      ${flags.join('|')}) COMPREPLY=($(compgen -W '${choices.join(' ')}' -- "$current")) ;;`,
+  )
+  .join('\n')}
+    esac
+    return
+  fi
   case "$at" in
 ${cases.join('\n')}
   esac

@@ -18,9 +18,10 @@ function conditional(name: string, conditions: readonly string[]): string {
   return `complete -c ${name}${conditions.length === 0 ? '' : ` -n ${word(conditions.join('; and '))}`}`;
 }
 
-function flagsOf({ flags, takesValue, summary }: OptionWords): string {
+function flagsOf({ flags, takesValue, choices, summary }: OptionWords): string {
   const parts = flags.map((flag) => (flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
-  return `${parts.join(' ')}${takesValue ? ' -r' : ''}${summaryOf(summary)}`;
+  const value = choices.length > 0 ? ` -x -a ${word(choices.join(' '))}` : takesValue ? ' -r' : '';
+  return `${parts.join(' ')}${value}${summaryOf(summary)}`;
 }
 
 function summaryOf(text: string): string {

@@ -5,6 +5,8 @@ export interface OptionWords {
   /** `--output`, and `-o` where there is one. */
   readonly flags: readonly string[];
   readonly takesValue: boolean;
+  /** The values that it takes; none: any. */
+  readonly choices: readonly string[];
   readonly summary: string;
 }
 
@@ -21,9 +23,10 @@ export interface CommandWords {
 export function wordsOf(command: Command, path: readonly string[] = []): [CommandWords, ...CommandWords[]] {
   const options = command.options
     .filter(({ hidden }) => !hidden)
-    .map(({ short, long, required, optional, description }) => ({
+    .map(({ short, long, required, optional, argChoices = [], description }) => ({
       flags: [short, long].filter((flag) => typeof flag === 'string'),
       takesValue: required || optional,
+      choices: argChoices,
       summary: description,
     }));
   const choices = command.registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
@@ -37,7 +40,17 @@ export function wordsOf(command: Command, path: readonly string[] = []): [Comman
   ];
 }
 
-const HELP: OptionWords = { flags: ['-h', '--help'], takesValue: false, summary: 'display help for command' };
+const HELP: OptionWords = {
+  flags: ['-h', '--help'],
+  takesValue: false,
+  choices: [],
+  summary: 'display help for command',
+};
+
+/** Options of any command that take one of a few values. */
+export function withChoices(commands: readonly CommandWords[]): OptionWords[] {
+  return commands.flatMap(({ options }) => options.filter(({ choices }) => choices.length > 0));
+}
 
 /** Flags of any command after which a value is typed. */
 export function valueFlags(commands: readonly CommandWords[]): string[] {

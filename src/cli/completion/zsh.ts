@@ -1,5 +1,5 @@
 /** The completion script for zsh: to be sourced, or put into a folder of `fpath`. */
-import { type CommandWords, type OptionWords, valueFlags } from './words.js';
+import { type CommandWords, type OptionWords, valueFlags, withChoices } from './words.js';
 
 export function zshScript(name: string, [program, ...commands]: readonly [CommandWords, ...CommandWords[]]): string {
   const fn = `_${name}`;
@@ -26,8 +26,18 @@ ${fn}() {
         esac ;;
     esac
   done
-  # The value of an option is a file, or nothing that is known here.
-  if ((i > CURRENT)); then _files; return; fi
+  # The value of an option is one of a few, a file, or nothing that is known here.
+  if ((i > CURRENT)); then
+    case "$words[CURRENT - 1]" in
+${withChoices([program, ...commands])
+  .map(
+    ({ flags, choices }) => `      ${flags.join('|')}) next=(${choices.map(word).join(' ')}); _describe value next ;;`,
+  )
+  .join('\n')}
+      *) _files ;;
+    esac
+    return
+  fi
   case "$at" in
 ${cases.join('\n')}
   esac
