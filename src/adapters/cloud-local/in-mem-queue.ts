@@ -28,7 +28,7 @@ import {
 import type { Storage } from '../../contracts/storage.js';
 import { Backlog } from './queue/backlog.js';
 import { itemUnknown, leaseLost, requireHeld, rowMissing } from './queue/holding.js';
-import { idsAfter, idTimeMs } from './queue/ids.js';
+import { idsAfter, idTimeMs, laterOf } from './queue/ids.js';
 import { Item } from './queue/items.js';
 import { type KeyRecord, Keys } from './queue/keys.js';
 import {
@@ -87,7 +87,7 @@ export class InMemQueue implements Queue {
    */
   static async open(storage: Storage, options: InMemQueueOptions = {}): Promise<InMemQueue> {
     const settings = checkOptions(options);
-    const store = await QueueStore.open(storage, settings.name);
+    const store = await QueueStore.open(storage, settings.name, settings.clock);
     const queue = new InMemQueue(store, settings);
     try {
       await queue.#replay();
@@ -255,7 +255,7 @@ export class InMemQueue implements Queue {
       if (item !== null) item.dueAtMs = this.#clock.monotonicMs() + Math.min(delayMs, WAIT_MS_MAX);
       this.#backlog.rejoin(id, payload, item, delayMs > 0);
     });
-    this.#newId = idsAfter(last, this.#clock);
+    this.#newId = idsAfter(laterOf(last, await this.#store.mark()), this.#clock);
     this.#backlog.replayedThrough = last;
   }
 

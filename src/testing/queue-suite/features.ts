@@ -42,6 +42,26 @@ export const replay: Cases = {
     assert.ok(before.every((id) => id < after));
   },
 
+  'ids go on rising after reopens of an emptied queue, though the clock is set back': async ({ open, reopen }) => {
+    const ids: QueueItemId[] = [];
+    const now = Date.now;
+    try {
+      for (const hoursBack of [0, 1, 2]) {
+        // What runs in this process takes the time from here, unless it was given a clock of its own.
+        Date.now = () => now() - hoursBack * 3_600_000;
+        const queue = await (hoursBack === 0 ? open() : reopen());
+        ids.push(await send(queue, 'a'), await send(queue, 'b'));
+        const a = await take(queue);
+        await queue.ack(a.id, a.token);
+        assert.equal(await queue.purge('pending'), 1);
+        await queue.close();
+      }
+    } finally {
+      Date.now = now;
+    }
+    assert.deepEqual(ids.toSorted(), ids);
+  },
+
   'tokens of an earlier opening are stale': async ({ open, reopen }) => {
     const queue = await open();
     await queue.enqueue(bytes('a'));

@@ -35,8 +35,12 @@ export class Commits {
   #running: Promise<void> | null = null;
   #refusal: FatalError | null = null;
 
-  constructor(storage: Storage) {
+  readonly #onFailed: () => void;
+
+  /** @param onFailed called when a transaction fails, before its calls are told */
+  constructor(storage: Storage, onFailed: () => void = () => {}) {
     this.#storage = storage;
+    this.#onFailed = onFailed;
   }
 
   /**
@@ -93,6 +97,7 @@ export class Commits {
         await this.#commit(this.#underWay);
       } catch (error) {
         failure = { error };
+        this.#onFailed();
       }
       // Empty by now when the queue did not wait for it.
       for (const write of this.#underWay) {

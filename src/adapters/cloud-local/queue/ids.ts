@@ -5,7 +5,7 @@
  * the last id of an earlier process, so one id is drawn, and dropped, at the millisecond after that one's.
  */
 import { randomFillSync } from 'node:crypto';
-import { decodeTime, monotonicFactory } from 'ulid';
+import { decodeTime, encodeTime, monotonicFactory } from 'ulid';
 import { type Clock, systemClock } from '../../../contracts/clock.js';
 import { FatalError } from '../../../contracts/errors.js';
 import { QueueItemId } from '../../../contracts/ids.js';
@@ -42,6 +42,18 @@ function random(): number {
   }
   drawn += 1;
   return (pool[drawn - 1] as number) / 256;
+}
+
+export function laterOf(one: QueueItemId | null, other: QueueItemId | null): QueueItemId | null {
+  return one === null || (other !== null && other > one) ? other : one;
+}
+
+/** Characters of an id that tell its time; the others are drawn. */
+const TIME_LENGTH = 10;
+
+/** The largest id of a millisecond. */
+export function lastIdOf(ms: number): QueueItemId {
+  return `${encodeTime(ms, TIME_LENGTH)}${'Z'.repeat(16)}` as QueueItemId;
 }
 
 /** When an id was made, ms since 1970; up to some ms ahead of the clock where ids were counted up. */

@@ -4,16 +4,22 @@
  *   cloudlocal_queue[.<name>]       [ulid] → the payload itself
  *   cloudlocal_queue_meta[.<name>]  [ulid] → JSON: attempts, notBeforeMs, key, digest, untilMs; no row while all are unset
  *   cloudlocal_queue_dead[.<name>]  [ulid] → the payload of an item given up; its attempts and key stay in the meta row
+ *   cloudlocal_queue_ids[.<name>]   ["mark"] → a ulid; no id that the queue ever answered is larger
+ *
+ * The mark keeps ids rising where the queue was emptied and the clock set back before it is opened again. It is written
+ * along with new items and some ms ahead of them, so that few of them have to write it.
  *
  * What a method writes is in one transaction, with what others write at the time (queue/commits.ts). Those that only
  * count ask for `normal`: a power cut may cost a count, never an item. Every call settles by the end of {@link QueueStore.close}, whatever the Storage does.
  */
 import { createHash } from 'node:crypto';
+import type { Clock } from '../../../contracts/clock.js';
 import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import { QueueItemId, show } from '../../../contracts/ids.js';
 import type { Storage, StorageDurability, StorageEntry, StorageKey, StorageTxn } from '../../../contracts/storage.js';
 import { Commits, nextTurn, unanswered } from './commits.js';
 import type { DeadLetter } from './dead-letters.js';
+import { idTimeMs, lastIdOf } from './ids.js';
 import type { Item } from './items.js';
 
 /** What is stored beside a payload. Absent fields are unset. */
@@ -35,31 +41,55 @@ const LETTER_BYTES_PER_READ = 8 * 2 ** 20;
 /** Rows read between two turns of the event loop while the queue opens. */
 const ROWS_PER_TURN = 500;
 
+/** How far ahead of the clock the mark is set, ms: so much later than the clock says may the next opening's ids begin. */
+const MARK_AHEAD_MS = 100;
+
 export class QueueStore {
   readonly #storage: Storage;
   readonly #lock: AsyncDisposable;
   readonly #items: string;
   readonly #records: string;
   readonly #dead: string;
+  readonly #ids: string;
   readonly #commits: Commits;
+  readonly #clock: Clock;
+  /** As it is stored, or is about to be by the transaction under way. Empty: whatever is stored, it is to be set anew. */
+  #mark = '';
 
-  private constructor(storage: Storage, lock: AsyncDisposable, suffix: string) {
+  private constructor(storage: Storage, lock: AsyncDisposable, suffix: string, clock: Clock) {
     this.#storage = storage;
     this.#lock = lock;
-    this.#commits = new Commits(storage);
+    this.#clock = clock;
+    this.#commits = new Commits(storage, () => {
+      this.#mark = '';
+    });
     this.#items = `cloudlocal_queue${suffix}`;
     this.#records = `cloudlocal_queue_meta${suffix}`;
     this.#dead = `cloudlocal_queue_dead${suffix}`;
+    this.#ids = `cloudlocal_queue_ids${suffix}`;
   }
 
   /**
    * Takes the queue's lock, so that no second process and no second instance works on the same rows.
    * @throws FatalError ConfigInvalid, code `LOCKED`, naming the holder and its process id
    */
-  static async open(storage: Storage, name: string | null): Promise<QueueStore> {
+  static async open(storage: Storage, name: string | null, clock: Clock): Promise<QueueStore> {
     const holder = name === null ? 'queue' : `queue ${name}`;
     const lock = await storage.lock(lockName(name), { holder }).catch((error) => Promise.reject(withWayOut(error)));
-    return new QueueStore(storage, lock, name === null ? '' : `.${name}`);
+    return new QueueStore(storage, lock, name === null ? '' : `.${name}`, clock);
+  }
+
+  /**
+   * Reads the mark; `null` where none is set.
+   * @throws FatalError Internal, code `STORAGE_FORMAT`: it is no id
+   */
+  async mark(): Promise<QueueItemId | null> {
+    const value = await this.#storage.get(this.#markKey);
+    if (value === null) return null;
+    const mark = Buffer.from(value).toString();
+    if (QueueItemId.is(mark)) return mark;
+    const message = `storage namespace ${this.#ids} holds ${show(mark)}, which is no queue item id; delete that row`;
+    throw new FatalError('Internal', message, { code: 'STORAGE_FORMAT', context: { namespace: this.#ids } });
   }
 
   get durability(): StorageDurability {
@@ -98,6 +128,7 @@ export class QueueStore {
     failed: (error: unknown) => void,
   ): void {
     const fill = (txn: StorageTxn) => {
+      if (id > this.#mark) this.#setMark(txn, id);
       txn.put(key(this.#items, id), payload);
       for (const outdated of outdatedKeys) txn.delete(key(this.#records, outdated));
     };
@@ -113,6 +144,7 @@ export class QueueStore {
   ): void {
     const fill = (txn: StorageTxn) => {
       for (const item of items) {
+        if (item.id > this.#mark) this.#setMark(txn, item.id);
         txn.put(key(this.#items, item.id), payloadOf(item));
         this.#putRecord(txn, item, recordOf(item));
       }
@@ -243,6 +275,17 @@ export class QueueStore {
       clearTimeout(timer);
       this.#commits.refuse(unanswered(timeoutMs));
     }
+  }
+
+  get #markKey(): StorageKey {
+    return { namespace: this.#ids, path: ['mark'] };
+  }
+
+  /** In the transaction that stores the id. Where that fails, the next one sets it anew. */
+  #setMark(txn: StorageTxn, id: QueueItemId): void {
+    // Where ids are counted up because the clock was set back, no further: restarts would drive them ever further ahead.
+    this.#mark = lastIdOf(Math.max(idTimeMs(id), this.#clock.wallMs() + MARK_AHEAD_MS));
+    txn.put(this.#markKey, Buffer.from(this.#mark));
   }
 
   #putRecord(txn: StorageTxn, item: Item, record: ItemRecord): void {

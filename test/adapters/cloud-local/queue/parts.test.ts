@@ -4,7 +4,7 @@ import { MemoryStorage } from '../../../../src/adapters/cloud-local/memory-stora
 import { Commits } from '../../../../src/adapters/cloud-local/queue/commits.js';
 import { Deadlines } from '../../../../src/adapters/cloud-local/queue/deadlines.js';
 import { Deque } from '../../../../src/adapters/cloud-local/queue/deque.js';
-import { idsAfter, idTimeMs } from '../../../../src/adapters/cloud-local/queue/ids.js';
+import { idsAfter, idTimeMs, lastIdOf } from '../../../../src/adapters/cloud-local/queue/ids.js';
 import { Item, Items, Memory } from '../../../../src/adapters/cloud-local/queue/items.js';
 import { Slab } from '../../../../src/adapters/cloud-local/queue/slab.js';
 import { Waiters } from '../../../../src/adapters/cloud-local/queue/waiters.js';
@@ -120,6 +120,13 @@ describe('ids', () => {
     const [one, other] = [next(), next()];
     expect(one > future).toBe(true);
     expect(other > one).toBe(true);
+  });
+
+  test('the last one of a millisecond is after all of it, and before the next', () => {
+    expect([0, 1_700_000_000_000].map((ms) => idTimeMs(lastIdOf(ms)))).toEqual([0, 1_700_000_000_000]);
+    const id = idsAfter(null)();
+    expect(lastIdOf(idTimeMs(id)) > id).toBe(true);
+    expect(lastIdOf(idTimeMs(id) - 1) < id).toBe(true);
   });
 
   test('an id that none can follow is refused, naming it', () => {
