@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { loadBlake3 } from '../../../src/adapters/cloud-local/object-store/blake3.js';
+import { DURABILITIES } from '../../../src/adapters/cloud-local/object-store/layout.js';
 import { FsObjectStore, type FsObjectStoreOptions } from '../../../src/adapters/cloud-local/object-store.js';
 import type { ContentId } from '../../../src/contracts/ids.js';
 import { blobPath, draftName, drafts, type Fault, newRoot, recordedFiles, sidecarPath } from './object-store-kit.js';
@@ -114,6 +115,19 @@ describe.each(IO)('what is synced before a put resolves (io %s)', (io) => {
     await data.store.putBytes(Buffer.from('a'));
     expect(milestones(data.log, data.root, id)).toEqual(['fdatasync blob']);
   });
+
+  test.each(DURABILITIES)(
+    'a put of what was just put asks one thing: whether the blob is that one still (%s)',
+    async (durability) => {
+      const { store, root, log } = await recorded({ io, durability });
+      const id = await store.putBytes(Buffer.from('a'));
+      // At `none` nothing is known of a blob before it is met again.
+      await store.putBytes(Buffer.from('a'));
+      log.length = 0;
+      await store.putBytes(Buffer.from('a'));
+      expect(log).toEqual([`>stat ${blobPath(root, id)}`, `<stat ${blobPath(root, id)}`]);
+    },
+  );
 
   test('full: the root’s own parents when they are made, and the name taken away by delete', async () => {
     const parent = newRoot();

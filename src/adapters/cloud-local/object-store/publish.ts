@@ -229,13 +229,11 @@ export class Publisher {
     if (this.#corrupt.has(id)) return false;
     const found = yield* this.#find(id);
     if (!found?.isFile() || found.size !== size) return false;
-    // Only a power cut empties a sidecar: what was synced here, or once looked at, may at most be gone.
-    const isKnown = this.#syncedAtMs.get(id) === found.ctimeMs;
-    if (!(yield* this.#hasSidecar(id, isKnown))) {
-      yield* this.#heal(id, found, undefined);
-    }
     const isYoung = Date.now() - found.mtimeMs < this.#touchAgeMs;
-    if (isKnown && isYoung) return true;
+    // Its sidecar was written, or looked at, when the blob became known. What others took away since, no put brings back:
+    // one written anew says no more than `stat` makes up without it.
+    if (isYoung && this.#syncedAtMs.get(id) === found.ctimeMs) return true;
+    if (!(yield* this.#hasSidecar(id))) yield* this.#heal(id, found, undefined);
     const blob = isYoung ? found : yield* this.#hold(id, found);
     if (blob === undefined) return false;
     if (this.#durability !== 'none') {
@@ -253,8 +251,8 @@ export class Publisher {
     return true;
   }
 
-  *#hasSidecar(id: ContentId, isKnown: boolean): Steps<boolean> {
-    if (isKnown) return yield this.#disk.exists(this.#layout.sidecar(id));
+  /** Only a power cut empties a sidecar. */
+  *#hasSidecar(id: ContentId): Steps<boolean> {
     const sidecar: Stats | undefined = yield this.#disk.stat(this.#layout.sidecar(id));
     return sidecar !== undefined && sidecar.size > 0;
   }
