@@ -82,7 +82,8 @@ export interface ObjectStore {
   /**
    * The same as a stream, in bounded memory. A whole object's last part (up to 1 MiB) is withheld until everything
    * before and in it is verified: whoever reads to a clean end holds the right bytes, and a mismatch errors the stream.
-   * Cancel the stream, or read it to its end, to free what it holds.
+   * Cancel the stream, or read it to its end, to free what it holds. Where it is a stream of bytes, which the adapter
+   * says, `getReader({ mode: 'byob' })` reads into buffers of yours; with `onProgress` it never is one.
    */
   getStream(id: ContentId, options?: GetOptions): Promise<ReadableStream<Uint8Array>>;
 

@@ -42,6 +42,29 @@ export async function drain(stream: ReadableStream<Uint8Array>): Promise<Uint8Ar
   return Buffer.concat(await collect(stream));
 }
 
+/** A reader that fills buffers of the caller's; `null` where the stream has none. */
+export function ownBufferReader(stream: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | null {
+  try {
+    return stream.getReader({ mode: 'byob' });
+  } catch (error) {
+    // By its name: a test runner may have a realm, and so a TypeError, of its own.
+    if ((error as Error).name === 'TypeError') return null;
+    throw error;
+  }
+}
+
+/** Reads to the end by way of one buffer. */
+export async function readInto(reader: ReadableStreamBYOBReader, bufferBytes: number): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for (let buffer = new Uint8Array(bufferBytes); ; ) {
+    const { done, value } = await reader.read(buffer);
+    if (done) return Buffer.concat(parts);
+    assert.ok(value.byteLength > 0, 'a read that is not the end gives something');
+    parts.push(value.slice());
+    buffer = new Uint8Array(value.buffer);
+  }
+}
+
 export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const item of items) all.push(item);

@@ -1,6 +1,20 @@
 /** Bytes on their way out: whole, in ranges, and what is known of them. */
 import assert from 'node:assert/strict';
-import { ABSENT, assertFails, assertSame, type Cases, MIB, NOT_FOUND, noise, REFUSED, readAll } from './fixtures.js';
+import {
+  ABSENT,
+  assertFails,
+  assertSame,
+  type Cases,
+  drain,
+  MIB,
+  NOT_FOUND,
+  noise,
+  ownBufferReader,
+  REFUSED,
+  readAll,
+  readInto,
+  SIZES,
+} from './fixtures.js';
 
 export const reading: Cases = {
   'a missing id is FatalError Internal, object not found: <id>, for bytes and stream': async ({ open }) => {
@@ -18,6 +32,35 @@ export const reading: Cases = {
       for await (const chunk of await store.getStream(id)) chunk.fill(0);
       assertSame(await store.getBytes(id), noise(size));
     }
+  },
+
+  'a reader that brings its own buffer gets the same bytes, and the end; or none may': async ({ open }) => {
+    const store = await open();
+    for (const size of SIZES) {
+      const bytes = noise(size, `own buffer ${size}`);
+      const id = await store.putBytes(bytes);
+      for (const bufferBytes of [40_000, MIB, 5 * MIB]) {
+        const stream = await store.getStream(id);
+        const reader = ownBufferReader(stream);
+        assertSame(reader === null ? await drain(stream) : await readInto(reader, bufferBytes), bytes);
+      }
+    }
+  },
+
+  'readers with and without a buffer of their own may take turns at a stream': async ({ open }) => {
+    const store = await open();
+    const bytes = noise(5 * MIB + 9, 'turns');
+    const stream = await store.getStream(await store.putBytes(bytes));
+    const parts: Uint8Array[] = [];
+    for (let turn = 0; ; turn++) {
+      const own = turn % 2 === 0 ? null : ownBufferReader(stream);
+      const reader = own === null ? stream.getReader() : null;
+      const { done, value } = await (own?.read(new Uint8Array(300_000)) ?? reader?.read() ?? assert.fail());
+      (own ?? reader)?.releaseLock();
+      if (done) break;
+      parts.push(value as Uint8Array);
+    }
+    assertSame(Buffer.concat(parts), bytes);
   },
 
   'verify: false reads the same bytes': async ({ open }) => {

@@ -26,6 +26,28 @@ describe('bounds', () => {
     await reader.cancel();
   });
 
+  test('a reader’s own buffer is read into: no memory is made for it, and at most a MiB is hashed at a time', async () => {
+    const readInto: number[] = [];
+    const { files } = recordedFiles();
+    const watched = new Proxy(files, {
+      get: (of, name) =>
+        name !== 'read'
+          ? Reflect.get(of, name)
+          : (...args: Parameters<typeof fs.read>) => {
+              readInto.push((args[1] as unknown as Uint8Array).buffer.byteLength);
+              return of.read(...args);
+            },
+    });
+    const store = await FsObjectStore.open(newRoot(), { durability: 'none' }, { files: watched });
+    const id = await store.putBytes(Buffer.alloc(4 * MIB, 5));
+    const reader = (await store.getStream(id)).getReader({ mode: 'byob' });
+    const { value } = await reader.read(new Uint8Array(3 * MIB).subarray(1_000));
+    expect([value?.byteLength, value?.byteOffset]).toEqual([MIB, 1_000]);
+    expect(readInto.length).toBeGreaterThan(0);
+    expect(new Set(readInto)).toEqual(new Set([3 * MIB]));
+    await reader.cancel();
+  });
+
   test('a source is not pulled further while a write is stuck', async () => {
     let release = () => {};
     const stuck = new Promise<void>((resolve) => {
@@ -116,6 +138,16 @@ describe('files are closed', () => {
     aborting.abort();
     await expect(aborted.read()).rejects.toBe(aborting.signal.reason);
     await expect(untouched.getReader().read()).rejects.toBe(aborting.signal.reason);
+    for (const end of ['cancel', 'abort'] as const) {
+      const ending = new AbortController();
+      const into = (await store.getStream(id, { signal: ending.signal })).getReader({ mode: 'byob' });
+      await into.read(new Uint8Array(MIB));
+      const underWay = into.read(new Uint8Array(MIB));
+      if (end === 'abort') ending.abort();
+      else await into.cancel();
+      if (end === 'abort') await expect(underWay).rejects.toBe(ending.signal.reason);
+      else expect(await underWay).toMatchObject({ done: true });
+    }
     await expect(store.getBytes(corrupt)).rejects.toThrow('object corrupt');
     await expect((await store.getStream(corrupt, { range: { start: 0 } })).pipeTo(new WritableStream())).resolves.toBe(
       undefined,
