@@ -15,7 +15,7 @@ import { million } from './objects/million.js';
 import { openFloor, openOurs } from './objects/ours.js';
 import { type Contender, PEERS, versionOf } from './objects/peers.js';
 import { type Row, round, rowOf } from './objects/rows.js';
-import { peakRss, streams } from './objects/streams.js';
+import { peakRss, streams, takeTurns } from './objects/streams.js';
 import { Blobs, medians, ratio, type Series, turns } from './objects/turns.js';
 import { keepResults } from './results.js';
 
@@ -29,12 +29,14 @@ const { values: options } = parseArgs({
     only: { type: 'string' },
     dir: { type: 'string', default: tmpdir() },
     child: { type: 'string' },
+    turns: { type: 'string' },
   },
   allowPositionals: false,
 });
 
-if (options.child === undefined) await main();
-else await peakRss(options.child);
+if (options.child !== undefined) await peakRss(options.child);
+else if (options.turns !== undefined) await takeTurns(options.turns);
+else await main();
 
 async function main(): Promise<void> {
   const { quick } = options;
@@ -57,11 +59,12 @@ async function main(): Promise<void> {
     const none = await openOurs(join(folder, 'none'), 'none');
     const full = await openOurs(join(folder, 'full'), 'full');
     const floor = await openFloor(join(folder, 'floor'));
+    const fullFloor = await openFloor(join(folder, 'full-floor'), 'full');
     const blobs = new Blobs(4_096);
     const measure = (who: Pick<Contender, 'name'>[], act: (name: string) => (n: number) => unknown, inFlight = 1) =>
       turns({ who: who.map(({ name }) => name), rounds, turnMs, inFlight, act });
     const byName = new Map<string, Contender | typeof floor>(
-      [...contenders, none, full, floor].map((each) => [each.name, each]),
+      [...contenders, none, full, floor, fullFloor].map((each) => [each.name, each]),
     );
     const counts = new Map<string, number>();
     const putFresh = (name: string) => {
@@ -74,7 +77,7 @@ async function main(): Promise<void> {
     };
     const others = contenders.map(({ name }) => name);
 
-    const puts = await measure([...contenders, floor, none, full], putFresh);
+    const puts = await measure([...contenders, floor, fullFloor, none, full], putFresh);
     if (wanted('put')) {
       const best = fastest(puts, others);
       const beside = [`${x(ratio(puts, none.name, 'cacache'))} cacache`, `${x(ratio(puts, none.name, best))} ${best}`];
@@ -93,7 +96,7 @@ async function main(): Promise<void> {
       );
       show(
         rowOf('put one at a time, full', '≥ 1.3× cacache', [ratio(puts, full.name, 'cacache')], [1.3], {
-          figure: `${x(ratio(puts, full.name, 'cacache'))} cacache`,
+          figure: `${x(ratio(puts, full.name, 'cacache'))} cacache, ${x(ratio(puts, full.name, fullFloor.name))} floor`,
           series: puts,
         }),
       );
@@ -101,13 +104,13 @@ async function main(): Promise<void> {
 
     if (wanted('put 64')) {
       const cacache = contenders.filter(({ name }) => name === 'cacache');
-      const many = await measure([...cacache, full], putFresh, 64);
+      const many = await measure([...cacache, fullFloor, full], putFresh, 64);
       const alone = await measure([full], putFresh);
       const overOne = (medians(many)[full.name] ?? 0) / (medians(alone)[full.name] ?? 1);
       const ratios = [ratio(many, full.name, 'cacache'), overOne];
       show(
         rowOf('put 64 in flight, full', '≥ 2× cacache at 64 in flight, ≥ 4× one at a time', ratios, [2, 4], {
-          figure: `${x(ratios[0])} cacache, ${x(ratios[1])} one at a time`,
+          figure: `${x(ratios[0])} cacache, ${x(ratios[1])} one at a time, ${x(ratio(many, full.name, fullFloor.name))} floor`,
           series: many,
         }),
       );

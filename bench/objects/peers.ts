@@ -13,6 +13,8 @@ export interface Contender {
   putStream(n: number, chunks: () => Iterable<Buffer>): Promise<unknown>;
   /** Reads all of it, and resolves to its size. */
   getStream(n: number): Promise<number>;
+  /** The same by way of one buffer of the reader's own, where that can be asked for. */
+  getStreamInto?(n: number): Promise<number>;
 }
 
 /** Peers by name; one that is not installed, or does not load on this version of Node, is left out and says why. */
