@@ -1,6 +1,6 @@
 /** The machine and the secrets, as `tour` and `doctor` tell of them. No secret's value is looked at or kept. */
 import { ComputeHint, type ComputeInventory } from '../contracts/compute-hint.js';
-import { isCoreError } from '../contracts/errors.js';
+import { FatalError, isCoreError } from '../contracts/errors.js';
 import { SecretStore } from '../contracts/secret-store.js';
 import type { Host } from '../registry/index.js';
 import { messageOf } from './host.js';
@@ -39,7 +39,11 @@ export async function secretsOf(host: Host): Promise<SecretState[] | { readonly 
 }
 
 export async function secretStates(secrets: SecretStore): Promise<SecretState[]> {
-  return Promise.all((await secrets.names()).map((name) => secretState(secrets, name)));
+  const names: unknown = await secrets.names();
+  if (Array.isArray(names) && names.every((name) => typeof name === 'string'))
+    return Promise.all(names.map((name) => secretState(secrets, name)));
+  const message = 'names() of the SecretStore answered what is no list of names: a defect of its plugin';
+  throw new FatalError('PluginContract', message, { code: 'ANSWER_INVALID' });
 }
 
 async function secretState(secrets: SecretStore, name: string): Promise<SecretState> {

@@ -1,9 +1,13 @@
 #!/usr/bin/env node
 /** The program: gives `run` the process's streams and signals, and the process the exit code of `run`. */
+import { Console } from 'node:console';
 import { getEventListeners } from 'node:events';
 import { constants } from 'node:os';
 import { tell } from './output.js';
 import { run } from './program.js';
+
+// Stdout has what was asked for; what plugins and their packages say through the console is not.
+Object.assign(console, new Console({ stdout: process.stderr, stderr: process.stderr }));
 
 const stopping = new AbortController();
 const insisting = new AbortController();

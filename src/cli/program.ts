@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { isCoreError } from '../contracts/errors.js';
+import { blaming } from '../registry/blame.js';
 import { examples } from './arguments.js';
 import { type Cli, type CommandModule, type Io, UsageError } from './io.js';
 import { flush, ReaderGone, tell, watch, writeLine } from './output.js';
@@ -256,7 +257,7 @@ function report(error: unknown, io: Io, { json = false, verbose = false, documen
   // The user knows: he asked for it.
   if (io.signal.aborted && error === io.signal.reason) return 1;
   const message = error instanceof Error ? error.message : String(error);
-  tell(io, message);
+  tell(io, blaming(message, error));
   if (verbose) writeLine(io.stderr, inspect(error));
   if (json && !documentBegun) {
     const document = isCoreError(error) ? error.toJSON() : { name: (error as Error).name, message };

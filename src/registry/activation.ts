@@ -5,8 +5,10 @@ import { isCoreError } from '../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../contracts/known.js';
 import type { AdapterFactory, Health, Lifecycle, Logger, PluginContext } from '../contracts/plugin.js';
 import { Storage } from '../contracts/storage.js';
+import { blame } from './blame.js';
 import { disposeAll, disposeInstance, failure, messageOf, type Owned } from './ending.js';
 import type { PlannedInstance } from './plan.js';
+import { Redactor } from './redaction.js';
 import type { Waiter } from './waits.js';
 
 /** What an activation needs of the host. */
@@ -15,15 +17,24 @@ export interface ActivationHost {
   readonly clock: Clock;
   /** Imports the plugin if that has not happened, and gives the adapter's factory. */
   factory(planned: PlannedInstance, by: Waiter): Promise<AdapterFactory>;
-  /** The configuration with the text of its secrets, whose stores are activated first. */
-  settings(planned: PlannedInstance, by: Waiter): Promise<Record<string, unknown>>;
+  /**
+   * The configuration with the text of its secrets, whose stores are activated first.
+   * @param learn is told each text that is not to be shown
+   */
+  settings(planned: PlannedInstance, by: Waiter, learn: (secret: string) => void): Promise<Record<string, unknown>>;
   /** The context's ways to other instances. */
   links(planned: PlannedInstance, by: Waiter): Pick<PluginContext, 'has' | 'get' | 'getAll'>;
   /**
    * Puts the binding's middleware round an instance that stands behind its contract's door; the result is what callers
    * get. What a wrapper has to be rid of it hands to `context.own`: that is released before the instance is disposed.
    */
-  wrap(instance: object, planned: PlannedInstance, context: PluginContext, by: Waiter): Promise<object>;
+  wrap(
+    instance: object,
+    planned: PlannedInstance,
+    context: PluginContext,
+    by: Waiter,
+    learn: (secret: string) => void,
+  ): Promise<object>;
 }
 
 /** Milliseconds that the parts of the last activation took. */
@@ -45,15 +56,21 @@ export class Made {
   readonly outer: Owned[] = [];
   /** What callers get: the instance, with its middleware. */
   active: object | null = null;
+  /** Knows the secrets that it was given, its middleware's among them. */
+  readonly redactor = new Redactor();
 
   /** Whoever still has it is refused from now on. */
-  dispose(): Promise<void> {
+  async dispose(): Promise<void> {
     const { active, instance } = this;
     if (active !== null) shut(active);
     this.active = null;
     this.instance = null;
     const own = instance === null ? [] : [{ dispose: () => end(instance) }];
-    return disposeAll([...this.owned.splice(0), ...own, ...this.outer.splice(0)]);
+    try {
+      await disposeAll([...this.owned.splice(0), ...own, ...this.outer.splice(0)]);
+    } catch (error) {
+      throw this.redactor.clear(error);
+    }
   }
 }
 
@@ -75,22 +92,47 @@ export async function activate(
   const startedAt = performance.now();
   const factory = await host.factory(planned, by);
   const loadedAt = performance.now();
+  const { redactor } = made;
   const context: PluginContext = {
     id: planned.adapter.manifest.id,
     name: planned.name,
-    config: await host.settings(planned, by),
+    config: await host.settings(planned, by, redactor.learn),
     signal,
-    logger: host.logger,
+    logger: redactor.logger(host.logger),
     clock: host.clock,
     ...host.links(planned, by),
     own: ownInto(made.owned),
-    report,
+    report: (health) => report(redactor.clear(health)),
   };
   signal.throwIfAborted();
+  try {
+    return await makeIn(context, factory, planned, host, made, { by, startedAt, loadedAt });
+  } catch (thrown) {
+    const error = redactor.clear(thrown);
+    blame(error, planned);
+    throw error;
+  }
+}
+
+async function makeIn(
+  context: PluginContext,
+  factory: AdapterFactory,
+  planned: PlannedInstance,
+  host: ActivationHost,
+  made: Made,
+  { by, startedAt, loadedAt }: { by: Waiter; startedAt: number; loadedAt: number },
+): Promise<{ active: object; health: Health | undefined; timings: Timings }> {
+  const { signal } = context;
   made.instance = await ask(planned, factory, context);
   signal.throwIfAborted();
   made.instance = behindDoor(planned, made.instance);
-  const active = await host.wrap(made.instance, planned, { ...context, own: ownInto(made.outer) }, by);
+  const active = await host.wrap(
+    made.instance,
+    planned,
+    { ...context, own: ownInto(made.outer) },
+    by,
+    made.redactor.learn,
+  );
   made.active = active;
   const madeAt = performance.now();
   const health = await healthOf(planned, made.instance, signal);

@@ -78,12 +78,12 @@ export class Assembly {
     const forInstances: InstanceHost = {
       ...host,
       factory: (planned, by) => host.factory(planned, () => this.#factory(planned, by)),
-      settings: (planned, by) => this.#settings(planned, by),
+      settings: (planned, by, learn) => this.#settings(planned, by, learn),
       links: (from, by) => linksOf(from, from.requires, outline.plan, this.instances, by, host),
-      wrap: (instance, planned, context, by) =>
+      wrap: (instance, planned, context, by, learn) =>
         wrapInstance(instance, planned, context, {
           settings: ({ manifest, config, secrets }) =>
-            this.#reveal(`${planned.key}, middleware ${manifest.id}`, config, secrets, manifest.config, by),
+            this.#reveal(`${planned.key}, middleware ${manifest.id}`, config, secrets, manifest.config, by, learn),
           factory: (layer) => this.#middleware(layer, by),
           links: ({ requires }) => linksOf(planned, requires, outline.plan, this.instances, by, host),
         }),
@@ -122,8 +122,8 @@ export class Assembly {
     return [...dependsOn, ...optionalDependsOn].flatMap((text) => this.runs.get(text.replace(/@.*$/, '')) ?? []);
   }
 
-  #settings({ key, config, secrets, adapter }: PlannedInstance, by: Waiter): Promise<Record<string, unknown>> {
-    return this.#reveal(key, config, secrets, adapter.manifest.config, by);
+  #settings({ key, config, secrets, adapter }: PlannedInstance, by: Waiter, learn: (secret: string) => void) {
+    return this.#reveal(key, config, secrets, adapter.manifest.config, by, learn);
   }
 
   #reveal(
@@ -132,11 +132,13 @@ export class Assembly {
     secrets: readonly PlannedSecret[],
     schema: JsonSchema | undefined,
     by: Waiter,
+    learn: (secret: string) => void,
   ): Promise<Record<string, unknown>> {
-    return reveal(who, config, secrets, schema, (store) => {
+    const acquire = (store: string) => {
       by.given.add(store);
       return (this.instances.get(store) as Instance).acquire(by);
-    });
+    };
+    return reveal(who, config, secrets, schema, acquire, learn);
   }
 
   async #factory({ adapter: { plugin, manifest } }: PlannedInstance, by: Waiter): Promise<AdapterFactory> {

@@ -186,7 +186,7 @@ export class Instance {
       this.order = ++activations;
       this.given = waiter.given;
       this.#moveTo('active');
-      this.#setHealth(health);
+      this.#setHealth(made.redactor.clear(health));
       return active;
     } catch (error) {
       abort.abort(error);
@@ -220,12 +220,13 @@ export class Instance {
     const instance = this.#active === null ? null : this.#made?.instance;
     if (instance == null) return;
     const timeout = AbortSignal.timeout(HEALTH_MS);
+    const { redactor } = this.#made as Made;
     let health: Health | undefined;
     try {
       const late = () => new Error(`it did not say within ${HEALTH_MS} ms how it is`);
-      health = await withTimeout(lifeOf(this.planned, instance, timeout), HEALTH_MS, late);
+      health = redactor.clear(await withTimeout(lifeOf(this.planned, instance, timeout), HEALTH_MS, late));
     } catch (error) {
-      health = { status: 'degraded', reason: messageOf(error) };
+      health = { status: 'degraded', reason: redactor.text(messageOf(error)) };
     }
     // It may have been lost, or stopped, meanwhile.
     if (this.#made?.instance !== instance || this.#active === null) return;
@@ -344,7 +345,7 @@ export class Instance {
       try {
         if (instance !== null) await this.#drain(instance, boundMs());
       } catch (error) {
-        drained = error;
+        drained = made.redactor.clear(error);
       }
     }
     life?.abort(reason());

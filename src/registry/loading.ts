@@ -13,7 +13,7 @@
 import { isCoreError } from '../contracts/errors.js';
 import type { Logger, PluginModule } from '../contracts/plugin.js';
 import { isPluginModule } from '../contracts/plugin.js';
-import { boundDispose, closed, DISPOSE_MS, failure, messageOf } from './ending.js';
+import { abortable, boundDispose, closed, DISPOSE_MS, failure, messageOf } from './ending.js';
 import type { Emitter } from './events.js';
 import type { Plugin } from './manifest.js';
 import { Waiter, type WaitGraph } from './waits.js';
@@ -49,18 +49,35 @@ export interface LoadContext {
 export type LoadPlugin = (plugin: Plugin, context: LoadContext) => Promise<PluginModule>;
 
 /** Imports the plugin into this process. */
-export const importPlugin: LoadPlugin = async ({ manifest, mainUrl }, { importModule }) => {
+export const importPlugin: LoadPlugin = async ({ manifest, mainUrl }, { importModule, signal }) => {
   let module: unknown;
   try {
-    module = ((await importModule(mainUrl)) as { default?: unknown }).default;
+    // An import that never ends cannot be ended either: nobody waits for it once the plugin is stopped.
+    module = ((await abortable(importModule(mainUrl), signal)) as { default?: unknown }).default;
   } catch (error) {
     if (isCoreError(error)) throw error;
-    throw failure('RC1301', `plugin ${manifest.id}: importing ${manifest.main} failed: ${messageOf(error)}`, error);
+    throw failure('RC1301', `plugin ${manifest.id}: importing ${manifest.main} failed: ${whyNotLoaded(error)}`, error);
   }
   if (isPluginModule(module)) return module;
   const message = `plugin ${manifest.id}: the default export of ${manifest.main} is not from definePlugin()`;
   throw failure('RC1301', message);
 };
+
+/** What the loader says, and what to do where it met TypeScript that this version of Node does not run. */
+export function whyNotLoaded(error: unknown): string {
+  const message = messageOf(error);
+  const { code } = Object(error) as { readonly code?: unknown };
+  const isUnknown = code === 'ERR_UNKNOWN_FILE_EXTENSION' && /"\.[cm]?tsx?"/.test(message);
+  if (!isUnknown && !TYPESCRIPT_REFUSALS.has(code)) return message;
+  const what = `Node ${process.versions.node} does not run this TypeScript`;
+  return `${message}; ${what}: compile it, and name the JavaScript as "main" in the manifest`;
+}
+
+/** Enums and the like, which have to be compiled; any TypeScript in node_modules. */
+const TYPESCRIPT_REFUSALS: ReadonlySet<unknown> = new Set([
+  'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX',
+  'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING',
+]);
 
 /** Wherever its manifest says that it runs. Of other processes nothing is imported before a plugin wants one. */
 export const bringUp: LoadPlugin = async (plugin, context) => {
@@ -153,7 +170,8 @@ export class PluginRun {
 
   async #load(waiter: Waiter): Promise<PluginModule> {
     const { load, logger, importModule } = this.#host;
-    for (const dependency of this.#host.dependencies(this.plugin)) await dependency.load(waiter);
+    for (const dependency of this.#host.dependencies(this.plugin))
+      await abortable(dependency.load(waiter), this.#life.signal);
     const startedAt = performance.now();
     const configs = this.#host.configs(this.plugin);
     const failed = (error: Error | null) => this.#failed(error);

@@ -60,7 +60,8 @@ export class Redactor {
     if (copies.size >= PARTS_MAX) return '[not shown]';
     // Others may be nothing without what only they themselves can read.
     if (!isPlain(value)) return this.#isIn(value, new Set()) ? REDACTED : value;
-    const copy: object = Array.isArray(value) ? [] : Object.create(Object.getPrototypeOf(value));
+    const empty: object = Array.isArray(value) ? [] : value instanceof Error ? new Error() : {};
+    const copy: object = Object.setPrototypeOf(empty, Object.getPrototypeOf(value));
     copies.set(value, copy);
     for (const [key, part] of partsOf(value)) {
       Object.defineProperty(copy, key, {
@@ -82,7 +83,9 @@ function inUrl(text: string): string {
 /** An error, a list, or an object of no class. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
-  return value instanceof Error || Array.isArray(value) || prototype === Object.prototype || prototype === null;
+  // By where the chain ends: that of another realm is plain, too.
+  const isBare = prototype === null || Object.getPrototypeOf(prototype) === null;
+  return isBare || Array.isArray(value) || value instanceof Error;
 }
 
 /** Of bytes, nothing is text. */

@@ -82,6 +82,21 @@ export function redact<T>(schema: JsonSchema, value: T): T {
   return mapWith([schema], value, parts, (own, found) => (own.sensitive === true ? '[redacted]' : found));
 }
 
+/** Every text in `value` that {@link redact} would take out of it. */
+export function sensitiveTexts(schema: JsonSchema, value: unknown): string[] {
+  const found: string[] = [];
+  const collect = (part: unknown): void => {
+    if (typeof part === 'string') found.push(part);
+    else for (const each of Object.values(Object(part))) collect(each);
+  };
+  const parts = (own: JsonSchema) => partsOf(own, schema, [...CERTAIN, ...POSSIBLE]);
+  mapWith([schema], value, parts, (own, part) => {
+    if (own.sensitive === true) collect(part);
+    return part;
+  });
+  return found;
+}
+
 /** Keywords whose schemas describe the same value, always or perhaps. */
 const CERTAIN = ['allOf'];
 const POSSIBLE = ['anyOf', 'oneOf', 'if', 'then', 'else'];

@@ -6,7 +6,7 @@
 import { FatalError, isCoreError, RecoverableError } from '../contracts/errors.js';
 import type { SecretStore } from '../contracts/secret-store.js';
 import { problemsError } from './problems.js';
-import { describe, validate } from './schema.js';
+import { describe, sensitiveTexts, validate } from './schema.js';
 import { adapterSchema, isSchema, type JsonSchema } from './schemas.js';
 
 /** A secret that a configuration names. */
@@ -57,6 +57,7 @@ export function takesText(schema: JsonSchema, path: readonly string[]): boolean 
  * The configuration with the text of each secret in its place, checked again, as only now its form is known.
  * @param who is being activated, for messages
  * @param acquire gives a SecretStore instance by its key
+ * @param learn is told each text that is not to be shown, what is marked as sensitive included
  * @throws what the store throws, with the place of the reference before its message; FatalError ConfigInvalid `RC1105`
  */
 export async function reveal(
@@ -65,8 +66,10 @@ export async function reveal(
   secrets: readonly PlannedSecret[],
   schema: JsonSchema | undefined,
   acquire: (key: string) => object | Promise<object>,
+  learn: (secret: string) => void,
 ): Promise<Record<string, unknown>> {
   const revealed = structuredClone(config) as Record<string, unknown>;
+  for (const text of sensitiveTexts(adapterSchema(schema), revealed)) learn(text);
   if (secrets.length === 0) return revealed;
   await Promise.all(
     secrets.map(async ({ path, name, key }) => {
@@ -76,6 +79,7 @@ export async function reveal(
       } catch (error) {
         throw located(error, `${who}: config.${path.join('.')}`);
       }
+      learn(text);
       put(revealed, path, text);
     }),
   );

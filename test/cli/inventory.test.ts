@@ -445,6 +445,38 @@ describe('plugins graph', () => {
 });
 
 describe('secrets', () => {
+  test('a plugin’s console is not data: stdout is one document all the same', async () => {
+    const factory = `() => {
+      console.log('hi'); console.info('from'); console.table([1]); console.dir({ a: 1 });
+      return more({ names: async () => [] });
+    }`;
+    bindOdd(place, { provides: 'SecretStore@1', factory });
+    const { code, stdout, stderr } = await place.program(['secrets', 'list', '--json']);
+    expect({ code, document: JSON.parse(stdout) }).toEqual({ code: 0, document: [] });
+    expect(stderr).toMatch(/^hi\nfrom\n[\s\S]*\{ a: 1 \}\n$/);
+  });
+
+  test.each(["'A,B'", '[1]', 'undefined'])(
+    'names that are none, %s, are told as a defect of the plugin',
+    async (names) => {
+      bindOdd(place, { provides: 'SecretStore@1', factory: `() => more({ names: async () => ${names} })` });
+      expect(await place.run(['secrets', 'list'])).toEqual({
+        ...{ code: 1, stdout: '' },
+        stderr: 'rollout-cloud: names() of the SecretStore answered what is no list of names: a defect of its plugin\n',
+      });
+    },
+  );
+
+  test('an error of the family that ends an activation is told with whose it is', async () => {
+    const factory = `() => { throw coreError('Transient', 'NO_SERVER', 'the url is not reachable'); }`;
+    bindOdd(place, { provides: 'SecretStore@1', factory });
+    const { code, stderr } = await place.run(['secrets', 'list']);
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: 'rollout-cloud: SecretStore#default (adapter odd.one): the url is not reachable\n',
+    });
+  });
+
   beforeEach(() => {
     process.env[VARIABLE] = 'hunter2';
   });

@@ -262,6 +262,15 @@ describe('misbehaviour is told with the method, and the process goes on', () => 
     expect(readFileSync(join(plugin.folder, 'data/durable'), 'utf8')).toBe('x');
   });
 
+  test('a module in TypeScript that this version of Node does not run is to be compiled', async () => {
+    const plugin = await secrets({}, { manifest: { main: './index.ts' } });
+    writeFileSync(join(plugin.folder, 'plugin/index.ts'), 'export enum Kind { one }');
+    await expect(openSecrets(plugin)).rejects.toMatchObject({
+      code: 'RC1301',
+      message: expect.stringMatching(/does not run this TypeScript: compile it, and name the JavaScript as "main"/),
+    });
+  });
+
   test('a module that cannot be imported, is no plugin or lacks a factory says so, and the next demand tries anew', async () => {
     const plugin = await secrets();
     for (const [text, message] of [

@@ -68,7 +68,7 @@ export async function isolate({ adapters, code, manifest, adapter, limits }: Iso
           adapters: Object.entries(adapters).map(([id, { id: provides }]) => ({ id, provides, ...adapter })),
         },
       },
-      mainUrl: pathToFileURL(main).href,
+      mainUrl: pathToFileURL(join(dirname(main), manifest?.main ?? 'index.mjs')).href,
       folder: dirname(main),
       base: folder,
     },

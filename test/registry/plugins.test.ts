@@ -289,6 +289,38 @@ describe('loading', () => {
     });
   });
 
+  test.each([
+    ['ERR_UNKNOWN_FILE_EXTENSION', 'Unknown file extension ".ts" for /x/index.ts', true],
+    ['ERR_UNKNOWN_FILE_EXTENSION', 'Unknown file extension ".css" for /x/index.css', false],
+    ['ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX', 'TypeScript enum is not supported in strip-only mode', true],
+    ['ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING', 'Stripping types is currently unsupported', true],
+  ])('that Node does not run, being TypeScript, is to be compiled: %s %s', async (code, message, isTypeScript) => {
+    const use = space.plugin({ ...VAULT, code: '' });
+    const importModule = () => Promise.reject(Object.assign(new Error(message), { code }));
+    const host = await space.host({ plugins: [use], bindings: BOUND }, { importModule });
+    const advice = `; Node ${process.versions.node} does not run this TypeScript: compile it, and name the JavaScript as "main" in the manifest`;
+    await expect(host.get(SecretStore)).rejects.toMatchObject({
+      code: 'RC1301',
+      message: `RC1301 plugin acme.vault: importing ./index.mjs failed: ${message}${isTypeScript ? advice : ''}`,
+    });
+  });
+
+  test('that never ends is not waited for by a stop, nor is what depends on it', async () => {
+    const base = space.plugin({ id: 'acme.base', adapters: [], code: '' });
+    const adapters = VAULT.adapters.map((adapter) => ({ ...adapter, timeouts: { activateMs: 50 } }));
+    const use = space.plugin({
+      ...{ id: 'acme.vault', adapters, code: '' },
+      manifest: { dependsOn: ['acme.base'], contributes: { adapters } },
+    });
+    const host = await space.host(
+      { plugins: [base, use], bindings: BOUND },
+      { importModule: () => new Promise(() => {}) },
+    );
+    await expect(host.get(SecretStore)).rejects.toMatchObject({ code: 'RC1302' });
+    expect((await host.stop()).errors).toEqual([]);
+    expect(host.report().plugins.map(({ state }) => state)).not.toContain('loading');
+  });
+
   test('an activate that fails is told by RC1301, and tried again', async () => {
     const code = `${NAMING_STORE} let calls = 0; export default definePlugin({
       activate: () => { if (calls++ === 0) throw new TypeError('boom'); }, adapters: { 'acme.vault': naming } });`;

@@ -1,7 +1,7 @@
 /** Secrets that a configuration names: edges of the plan, text for the factory alone. */
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { ObjectStore, Queue, SecretStore } from '../../src/contracts/index.js';
+import { isCoreError, ObjectStore, Queue, RecoverableError, SecretStore } from '../../src/contracts/index.js';
 import type { Host } from '../../src/registry/index.js';
 import { Workspace } from '../support/workspace.js';
 
@@ -109,6 +109,133 @@ describe('a secret in a configuration', () => {
     expect(error).toMatchObject({ kind: 'ConfigInvalid', code: 'RC1105' });
     expect(String(error)).toMatch(/Queue#default: config.password must NOT have fewer than 3 characters, found a text/);
     expect(String(error)).not.toContain('xy');
+  });
+});
+
+describe('a secret that its plugin repeats', () => {
+  const KEY = 'k"y/of\\plain';
+  /** Throws, reports and logs its configuration, as drivers do that put their URL into their errors; when is in `fail`. */
+  const leaking = () => {
+    const config = {
+      properties: {
+        password: { type: 'string' },
+        key: { type: 'string', sensitive: true },
+        short: { type: 'string', sensitive: true },
+        fail: { type: 'string' },
+      },
+    };
+    const adapters = [{ id: 'acme.leaky', provides: 'SecretStore@1', config }];
+    return space.plugin({
+      id: 'acme.leaky',
+      adapters,
+      manifest: { contributes: { adapters, middleware: [{ id: 'leaky', wraps: ['SecretStore@1'], config }] } },
+      code: `
+        const said = ({ password, key }) => \`\${password} in \${JSON.stringify({ key })} and \${encodeURIComponent(key)}\`;
+        const leak = (ctx, answer) => {
+          const what = said(ctx.config);
+          ctx.logger.warn('log: ' + what, { config: ctx.config, error: new Error(what), bytes: Buffer.from('x') });
+          switch (ctx.config.fail) {
+            case 'plainly': throw Object.assign(new TypeError(what, { cause: { uri: what } }), { code: 'EHOST', config: ctx.config });
+            case 'by the book': throw new contracts.RecoverableError('Transient', what, { code: 'NO_SERVER', context: { what }, retry: { kind: 'never' } });
+            case 'unharmed': throw shared;
+            case 'lost': setTimeout(() => ctx.report({ status: 'lost', reason: what, error: new Error(what) }), 0); break;
+            case 'ill': answer.health = async () => { throw new Error(what); };
+            case 'degraded': ctx.report({ status: 'degraded', reason: what }); break;
+            case 'close': answer.close = async () => { throw new Error(what); };
+          }
+          return answer;
+        };
+        const shared = globalThis[${JSON.stringify(`${space.folder}/error`)}];
+        const none = { get: async () => {}, put: async () => {}, names: async () => [] };
+        export default definePlugin({
+          adapters: { 'acme.leaky': (ctx) => leak(ctx, { ...none }) },
+          middleware: { leaky: (inner, ctx) => leak(ctx, { ...none }) },
+        });`,
+    });
+  };
+  const logs: unknown[][] = [];
+  const hostFor = async (fail: string, asMiddleware = false) => {
+    logs.length = 0;
+    const at = (...entry: unknown[]) => void logs.push(entry);
+    const config = { password: secret('PASSWORD', { store: 'env' }), key: KEY, short: 'by', fail };
+    const a = asMiddleware
+      ? { adapter: 'acme.leaky', middleware: [{ use: 'leaky', config }] }
+      : { adapter: 'acme.leaky', config };
+    return space.host(
+      {
+        plugins: ['rollout.cloud-local', leaking()],
+        bindings: { SecretStore: { default: 'a', instances: { a, env: ENV } } },
+      },
+      { logger: { debug: at, info: at, warn: at, error: at } },
+    );
+  };
+  const expectClear = (...told: unknown[]) => {
+    const text = told.map((each) => inspect(each, { depth: 20, showHidden: true })).join('\n') + JSON.stringify(told);
+    for (const form of [SECRET, KEY, JSON.stringify(KEY).slice(1, -1), encodeURIComponent(KEY)]) {
+      expect(text).not.toContain(form);
+    }
+    return text;
+  };
+  const CLEARED = '[redacted] in {"key":"[redacted]"} and [redacted]';
+
+  test.each([false, true])(
+    'is not in what a factory throws, the report or the log; a middleware’s: %s',
+    async (asMiddleware) => {
+      const host = await hostFor('plainly', asMiddleware);
+      const error = (await host.get(SecretStore).catch((thrown: Error) => thrown)) as Error;
+      const [report] = host.report().instances;
+      expectClear(error, error.stack, report, logs);
+      expect(error).toMatchObject({
+        code: 'RC1303',
+        message: expect.stringContaining(`failed: ${CLEARED}`),
+        cause: { code: 'EHOST', message: CLEARED, cause: { uri: CLEARED }, config: { short: 'by' } },
+      });
+      expect(error.cause).toBeInstanceOf(TypeError);
+      expect(report?.reason).toBe(error.message);
+      expect(logs.map(([message]) => message)).toContain(`log: ${CLEARED}`);
+    },
+  );
+
+  test('is not in an error of the family, which is of its class and kind all the same', async () => {
+    const host = await hostFor('by the book');
+    const error = await host.get(SecretStore).catch((thrown: Error) => thrown);
+    expectClear(error);
+    expect(isCoreError(error)).toBe(true);
+    expect(error).toBeInstanceOf(RecoverableError);
+    expect(error).toMatchObject({
+      ...{
+        kind: 'Transient',
+        code: 'NO_SERVER',
+        message: CLEARED,
+        context: { what: CLEARED },
+        retry: { kind: 'never' },
+      },
+    });
+  });
+
+  test.each(['degraded', 'ill', 'lost'])('is not in the reason of one that says that it is %s', async (how) => {
+    const host = await hostFor(how);
+    await host.get(SecretStore).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const { instances } = await host.checkHealth();
+    expect(expectClear(instances, logs)).toContain(CLEARED);
+  });
+
+  test('is not in what disposing throws', async () => {
+    const host = await hostFor('close');
+    await host.get(SecretStore);
+    const { errors } = await host.stop();
+    expect(expectClear(errors, logs)).toContain(CLEARED);
+  });
+
+  test('what has none in it stays itself', async () => {
+    const error = new RecoverableError('Transient', 'password of 4 characters or more', {
+      context: { Øß: SECRET.slice(1) },
+    });
+    const shared = globalThis as Record<string, unknown>;
+    shared[`${space.folder}/error`] = error;
+    await expect((await hostFor('unharmed')).get(SecretStore)).rejects.toBe(error);
+    delete shared[`${space.folder}/error`];
   });
 });
 

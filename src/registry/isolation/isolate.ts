@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { FatalError, isCoreError, RecoverableError } from '../../contracts/errors.js';
 import { definePlugin, type Logger, type PluginContext, type PluginModule } from '../../contracts/plugin.js';
 import { abortable, closed, failure, messageOf, withTimeout } from '../ending.js';
-import type { LoadContext, LoadPlugin } from '../loading.js';
+import { type LoadContext, type LoadPlugin, whyNotLoaded } from '../loading.js';
 import type { Plugin } from '../manifest.js';
 import { PACKAGE_FOLDER, TREE } from '../own-package.js';
 import { missingOption } from '../permission-paths.js';
@@ -218,7 +218,7 @@ export class IsolatedPlugin {
     } catch (error) {
       if (process !== null) this.#discard(process);
       if (isCoreError(error)) throw error;
-      throw failure('RC1301', `${this.who}: loading ${manifest.main} failed: ${messageOf(error)}`, error);
+      throw failure('RC1301', `${this.who}: loading ${manifest.main} failed: ${whyNotLoaded(error)}`, error);
     }
   }
 
