@@ -17,6 +17,29 @@ export function bytes(what: string, value: unknown): Uint8Array {
   throw invalid(what, 'a Uint8Array or Buffer', value);
 }
 
+/** Copies up to this long are cut from a buffer that they share: one of its own takes 0.6 µs of an enqueue's 11. */
+const SHARED_COPY_BYTES_MAX = 1_024;
+const SHARED_BYTES = 16 * 1_024;
+let shared = new Uint8Array(SHARED_BYTES);
+let sharedUsed = 0;
+
+/**
+ * A copy for an implementation. A short one may share its `buffer` with others, as Node's Buffers do, and keeps all of it
+ * in memory: who holds on to it for long copies it again.
+ */
+export function copyOf(bytes: Uint8Array): Uint8Array {
+  const { length } = bytes;
+  if (length > SHARED_COPY_BYTES_MAX) return new Uint8Array(bytes);
+  if (sharedUsed + length > SHARED_BYTES) {
+    shared = new Uint8Array(SHARED_BYTES);
+    sharedUsed = 0;
+  }
+  const copy = new Uint8Array(shared.buffer, sharedUsed, length);
+  copy.set(bytes);
+  sharedUsed += length;
+  return copy;
+}
+
 /** An integer within bounds, both included. */
 export function integer(what: string, value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;

@@ -157,14 +157,14 @@ export const Queue = capability<Queue>('Queue', {
   major: 1,
   door: (impl, adapter) => ({
     enqueue: async (payload, options) => {
-      const copy = new Uint8Array(check.bytes('payload', payload));
+      const copy = check.copyOf(check.bytes('payload', payload));
       return impl.enqueue(copy, enqueueOptions(options, adapter));
     },
     enqueueMany: async (payloads, options) => {
       if (!Array.isArray(payloads)) throw check.invalid('payloads', 'an array', payloads);
       check.integer('payloads.length', payloads.length, 0, ITEMS_PER_CALL_MAX);
       // `Array.from` visits the gaps of a sparse array, which `map` leaves as they are.
-      const copies = Array.from(payloads, (payload, i) => new Uint8Array(check.bytes(`payloads[${i}]`, payload)));
+      const copies = Array.from(payloads, (payload, i) => check.copyOf(check.bytes(`payloads[${i}]`, payload)));
       const checkedOptions = enqueueOptions(options, adapter);
       if (checkedOptions.key !== undefined) throw check.invalid('options.key', 'left out of enqueueMany', options?.key);
       return copies.length === 0 ? [] : impl.enqueueMany(copies, checkedOptions);

@@ -149,7 +149,7 @@ export const Storage = capability<Storage>('Storage', {
 
 function checkedTxn(txn: StorageTxn): StorageTxn {
   return {
-    put: (key, value) => txn.put(storageKey('key', key), new Uint8Array(check.bytes('value', value))),
+    put: (key, value) => txn.put(storageKey('key', key), check.copyOf(check.bytes('value', value))),
     delete: (key) => txn.delete(storageKey('key', key)),
     check: (key, expected) =>
       txn.check(storageKey('key', key), expected === null ? null : new Uint8Array(check.bytes('expected', expected))),

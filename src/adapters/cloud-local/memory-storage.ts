@@ -135,7 +135,8 @@ export class MemoryStorage implements Storage {
     const known = values.has(key);
     if (value !== null) {
       if (!known) keys.add(key);
-      values.set(key, value);
+      // Alone: what the door copied may be a part of a larger buffer.
+      values.set(key, new Uint8Array(value));
     } else if (known) {
       keys.delete(key);
       values.delete(key);

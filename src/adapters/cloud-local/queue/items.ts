@@ -132,7 +132,10 @@ export class Items {
     this.#counts[state] += 1;
     item.state = state;
     if (item.inPlace) item.payload = null;
-    else this.#count(item, 1);
+    else {
+      item.payload &&= whole(item.payload);
+      this.#count(item, 1);
+    }
   }
 
   /** The line hands an item over that was in place, with its payload. */
@@ -177,4 +180,9 @@ export class Items {
     this.#bytesInMemory += sign * payloadBytes;
     this.#memory.bytes += sign * payloadBytes;
   }
+}
+
+/** The bytes alone: a part of a buffer that others have parts of would keep all of it in memory. */
+function whole(bytes: Uint8Array): Uint8Array {
+  return bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
 }

@@ -13,7 +13,7 @@ export interface KeyRange {
 }
 
 export function encodePath(path: readonly string[]): Buffer {
-  return Buffer.from(path.join(SEPARATOR), 'utf8');
+  return Buffer.from(path.length === 1 ? (path[0] as string) : path.join(SEPARATOR), 'utf8');
 }
 
 export function decodePath(encoded: Uint8Array): string[] {
@@ -37,7 +37,7 @@ export function successor(key: Buffer): Buffer {
 
 /** One text for one key, for maps. */
 export function keyText({ namespace, path }: StorageKey): string {
-  return [namespace, ...path].join(SEPARATOR);
+  return namespace + SEPARATOR + (path.length === 1 ? path[0] : path.join(SEPARATOR));
 }
 
 /** Whether `key` is under `prefix`, whole segments. */

@@ -184,6 +184,7 @@ function inBuckets(rows: readonly EntryRow[], { one, many }: Bucketed): Statemen
   const calls: StatementCall[] = [];
   let at = 0;
   for (const size of [...ROW_BUCKETS, 1]) {
+    if (rows.length - at < size) continue;
     const sql = size === 1 ? one : many(size);
     for (; rows.length - at >= size; at += size) {
       const values: SqlValue[] = [];

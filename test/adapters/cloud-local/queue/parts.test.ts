@@ -216,6 +216,17 @@ describe('Slab', () => {
 });
 
 describe('Items', () => {
+  test('keep of a payload no more than its bytes, however large the buffer that it is a part of', () => {
+    const items = new Items(new Memory(1_000));
+    const item = new Item(
+      QueueItemId.parse('01ARZ3NDEKTSV4RRFFQ69G5FAV'),
+      new Uint8Array(16_384).fill(7, 9).subarray(8, 12),
+    );
+    items.add(item, 'delayed');
+    expect(item.payload).toEqual(Uint8Array.of(0, 7, 7, 7));
+    expect(item.payload?.buffer.byteLength).toBe(4);
+  });
+
   test('a change of state that the sketch does not show is refused', () => {
     const items = new Items(new Memory(0));
     const item = new Item(QueueItemId.parse('0'.repeat(26)), new Uint8Array(5));
