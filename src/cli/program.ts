@@ -105,11 +105,20 @@ export async function run(args: readonly string[], io: Io): Promise<0 | 1 | 2 | 
 
 /** `help objects put` is `objects put --help`: commander's own would not wait for the module of the command. */
 function helpFirst(args: readonly string[]): readonly string[] {
-  const [first, ...path] = args;
-  if (first !== 'help') return args;
+  const at = commandAt(args);
+  if (args[at] !== 'help') return args;
+  const [before, path] = [args.slice(0, at), args.slice(at + 1)];
   // One that is not known is an error, which --help would hide.
   const known = path.length === 0 || COMMANDS.some(({ usage }) => usage.split(' ')[0] === path[0]);
-  return known ? [...path, '--help'] : path;
+  return [...before, ...path, ...(known ? ['--help'] : [])];
+}
+
+/** Where the command stands: after the global options before it, and their values. */
+function commandAt(args: readonly string[]): number {
+  const valued = globalOptions().flatMap(({ required, long }) => (required ? [long] : []));
+  let at = 0;
+  while (args[at]?.startsWith('-') && args[at] !== '--') at += valued.includes(args[at]) ? 2 : 1;
+  return at;
 }
 
 /** Whether a line that could not be understood asks for JSON, as far as can be told. */

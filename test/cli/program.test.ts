@@ -54,6 +54,14 @@ describe('usage', () => {
     }
   });
 
+  test('help may stand after global options and their values', async () => {
+    const { stdout } = await place.run(['queue', '--help']);
+    for (const before of [['--json'], ['--config', 'help'], ['--config=x.json', '--set', 'version=1']]) {
+      expect(await place.run([...before, 'help', 'queue'])).toEqual({ code: 0, stdout, stderr: '' });
+    }
+    expect(await place.run(['--json', 'help', 'turo'])).toMatchObject({ code: 2 });
+  });
+
   test('what follows an option of a command is its value, though it looks like a global option', async () => {
     expect(await place.run(['queue', 'send', '--text', '-V'])).toMatchObject({
       code: 0,

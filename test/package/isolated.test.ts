@@ -80,9 +80,10 @@ const APP = `
   const store = await host.get(ObjectStore);
   const secrets = await host.get(SecretStore);
   const id = (letter) => letter + '0'.repeat(63);
+  const outcomeOf = (call) =>
+    call.then((value) => ['answered', value], ({ kind, code, message }) => ['refused', kind, code, message]);
   const attempt = async (what, work) => {
-    const outcome = await work().then((value) => ['answered', value], ({ kind, code, message }) => ['refused', kind, code, message]);
-    tell(what, ...outcome);
+    tell(what, ...(await outcomeOf(work())));
     // The other plugin, and the host, are as well as ever.
     if ((await secrets.get('token')).reveal() !== 'vault:token') throw new Error('the other plugin suffered');
   };
@@ -105,7 +106,7 @@ const APP = `
   await attempt('well again', () => store.delete(id('0')));
   // It hangs in a call; the host stops all the same.
   const victim = await pid();
-  const hanging = attempt('hangs', () => store.delete(id('a')));
+  const hanging = outcomeOf(store.delete(id('a'))).then((outcome) => tell('hangs', ...outcome));
   await new Promise((resolve) => setTimeout(resolve, 100));
   const { stopped, errors } = await host.stop();
   await hanging;
