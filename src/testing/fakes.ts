@@ -1,6 +1,7 @@
 /**
- * A fake for every contract: it works, in memory, keeps the whole contract (each passes its conformance suite), records
- * the calls that are made, and fails when told to. What can be is the real adapter on real memory.
+ * A fake for every contract: it works, in memory, keeps the whole contract (each passes its conformance suite as it is
+ * made; that of SecretStore wants `CONFORMANCE_SECRETS` in it), records the calls that are made, and fails when told to.
+ * What can be is the real adapter on real memory.
  */
 
 import { MemoryStorage } from '../adapters/cloud-local/memory-storage.js';
@@ -43,7 +44,7 @@ export interface FakeOptions {
   readonly secrets?: Readonly<Record<string, string>>;
   /** SecretStore: names that may be read and written. Default: every name. */
   readonly allowlist?: readonly string[];
-  /** Queue: hand-overs after which an item becomes a dead letter. Default: never. */
+  /** Queue: hand-overs after which an item becomes a dead letter. Default 10, the most that its conformance suite takes. */
   readonly maxAttempts?: number;
   /** GpuEnumerator and ComputeHint: the GPUs there are. Default none. */
   readonly gpus?: readonly GpuInfo[];
@@ -51,7 +52,7 @@ export interface FakeOptions {
   readonly inventory?: Partial<ComputeInventory>;
   /** ComputeHint: how long until the machine is taken away, ms. Default `null`: nothing says so. */
   readonly preemptionLeadMs?: number | null;
-  /** BlockStore: ids of the volumes there are. Default: every id is one. */
+  /** BlockStore: ids of the volumes there are. Default: every id is one, but those with `missing` in them. */
   readonly volumes?: readonly string[];
 }
 
@@ -99,10 +100,10 @@ defineFake(ObjectStore, ({ clock }) => memoryObjectStore(['range'], clock), ['ra
 defineFake(Storage, () => new MemoryStorage());
 defineFake(
   Queue,
-  ({ clock = systemClock, maxAttempts }) =>
+  ({ clock = systemClock, maxAttempts = 10 }) =>
     opening(Queue, async () => {
       const { InMemQueue } = await import('../adapters/cloud-local/in-mem-queue.js');
-      return InMemQueue.open(new MemoryStorage(), { clock, ...(maxAttempts !== undefined && { maxAttempts }) });
+      return InMemQueue.open(new MemoryStorage(), { clock, maxAttempts });
     }),
   ['lease', 'delay', 'key', 'dead-letters'],
 );

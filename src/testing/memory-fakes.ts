@@ -45,13 +45,14 @@ export class MemorySecretStore implements SecretStore {
 }
 
 export class MemoryBlockStore implements BlockStore {
-  readonly #volumes: ReadonlySet<string> | null;
+  readonly #isThere: (volumeId: string) => boolean;
   readonly #attached = new Map<string, AttachedVolume>();
   #devices = 0;
   #snapshots = 0;
 
   constructor(volumes?: readonly string[]) {
-    this.#volumes = volumes === undefined ? null : new Set(volumes);
+    const there = volumes && new Set(volumes);
+    this.#isThere = (id) => there?.has(id) ?? !id.includes('missing');
   }
 
   async attach(volumeId: string): Promise<AttachedVolume> {
@@ -76,7 +77,7 @@ export class MemoryBlockStore implements BlockStore {
   }
 
   #requireThere(volumeId: string): void {
-    if (this.#volumes?.has(volumeId) ?? true) return;
+    if (this.#isThere(volumeId)) return;
     throw new FatalError('Internal', `volume not found: ${volumeId}`, {
       code: 'VOLUME_NOT_FOUND',
       context: { volumeId },

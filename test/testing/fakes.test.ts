@@ -41,6 +41,13 @@ describe.each(KNOWN_CAPABILITIES.map((token) => [token.name, token] as const))('
   }
 });
 
+// The suite of SecretStore brings its secrets; see CONFORMANCE_SECRETS.
+const AS_MADE = KNOWN_CAPABILITIES.filter((token) => token.key !== SecretStore.key);
+
+describe.each(AS_MADE.map((token) => [token.name, token] as const))('the fake of %s, without options', (_, token) => {
+  for (const c of conformance(token, { features: fake(token).features })) test(c.name, () => c.run(() => fake(token)));
+});
+
 describe('a fake', () => {
   const io = (message: string) => new RecoverableError('Transient', message, { code: 'IO_ERROR' });
 
