@@ -113,17 +113,15 @@ export interface BlobReadPlan {
   readonly signal: AbortSignal | undefined;
 }
 
-/** What is read into a reader's own buffer in one call: the part before it is hashed meanwhile. */
-const PART_BYTES = BLOCK_BYTES / 4;
-
 /**
  * Feeds a `ReadableStream` of bytes from an open file, which it closes when it ends, fails or is cancelled. The last
  * part is handed out only when everything, itself included, has proved to be what the id says.
  *
- * Readers that bring no buffer get blocks that end on the plan's end, so that the last one is the last MiB; one is read
- * ahead, after the first has been asked for. A reader's own buffer (`getReader({ mode: 'byob' })`) is read into, up to
- * {@link BLOCK_BYTES} at a time: a GiB of fresh blocks costs 30,000 page faults and, where V8 counts much memory outside
- * its heap, a marking of all of that heap every 30 MiB, together as much processor time as reading and hashing.
+ * Blocks end on the plan's end, so that the last one is the last MiB; one is read ahead, after the first has been asked
+ * for. A reader that brings no buffer is given the blocks. For one that does (`getReader({ mode: 'byob' })`) they are
+ * copied, and two of them take turns: a GiB of fresh ones costs 30,000 page faults and, where V8 counts much memory
+ * outside its heap, a marking of all of that heap every 30 MiB, together as much processor time as reading and hashing.
+ * Read into the reader's buffer at once, nothing is read ahead: 256 KiB at a time took twice as long.
  */
 export class BlobSource implements UnderlyingByteSource {
   readonly type = 'bytes';
@@ -131,8 +129,12 @@ export class BlobSource implements UnderlyingByteSource {
   readonly #plan: BlobReadPlan;
   /** Where begins what is read, or being read, or about to be. */
   #position: number;
-  /** Read ahead, for readers that bring no buffer. */
+  /** Read ahead. */
   #block: Promise<Uint8Array> | null = null;
+  /** What the reader's own buffer had no room for. */
+  #left: Uint8Array | null = null;
+  /** A block that was copied, to be read into again. */
+  #spare: Uint8Array | null = null;
   /** The read that was begun last, under way or not. */
   #reading: Promise<unknown> = Promise.resolve();
   #released = false;
@@ -157,9 +159,10 @@ export class BlobSource implements UnderlyingByteSource {
 
   async pull(controller: ReadableByteStreamController): Promise<void> {
     try {
-      // What was read ahead comes first: the reader before this one may have brought no buffer.
-      await (controller.byobRequest === null || this.#block !== null ? this.#next(controller) : this.#fill(controller));
-      if (this.#released || this.#position < this.#plan.end) return;
+      const block = this.#left ?? (await this.#nextBlock());
+      if (block === null) return;
+      this.#hand(controller, block);
+      if (this.#left !== null || this.#position < this.#plan.end) return;
       await this.#release();
       controller.close();
       // Reads that wait with a buffer of their own are answered only when it is handed back.
@@ -174,34 +177,33 @@ export class BlobSource implements UnderlyingByteSource {
     return this.#release();
   }
 
-  /** Hands out a block of fresh memory. */
-  async #next(controller: ReadableByteStreamController): Promise<void> {
+  /** The block that was read ahead, checked, while the one after it is being read; `null` once all is over. */
+  async #nextBlock(): Promise<Uint8Array | null> {
     this.#block ??= this.#readBlock();
     const block = await this.#block;
-    if (this.#released) return;
+    if (this.#released) return null;
     this.#position += block.byteLength;
     const isLast = this.#position === this.#plan.end;
-    this.#block = isLast || controller.byobRequest !== null ? null : this.#readBlock();
+    this.#block = isLast ? null : this.#readBlock();
     this.#plan.hasher?.update(block);
     if (isLast) this.#verify();
-    if (block.byteLength > 0) controller.enqueue(block);
+    return block;
   }
 
-  /** Fills the reader's buffer, or a MiB of it. */
-  async #fill({ byobRequest }: ReadableByteStreamController): Promise<void> {
-    const view = byobRequest?.view as Uint8Array;
-    const size = Math.min(view.byteLength, this.#plan.end - this.#position, BLOCK_BYTES);
-    const readPart = (from: number) =>
-      this.#read(view.subarray(from, Math.min(from + PART_BYTES, size)), this.#position + from);
-    for (let from = 0, part = readPart(0); from < size; from += PART_BYTES) {
-      const bytes = await part;
-      if (this.#released) return;
-      if (from + PART_BYTES < size) part = readPart(from + PART_BYTES);
-      this.#plan.hasher?.update(bytes);
+  /** Gives a block away, or copies what the reader's own buffer takes of it. */
+  #hand(controller: ReadableByteStreamController, block: Uint8Array): void {
+    this.#left = null;
+    const { byobRequest } = controller;
+    const view = byobRequest?.view as Uint8Array | null | undefined;
+    if (!view) {
+      if (block.byteLength > 0) controller.enqueue(block);
+      return;
     }
-    this.#position += size;
-    if (this.#position === this.#plan.end) this.#verify();
-    if (size > 0) byobRequest?.respond(size);
+    const taken = block.subarray(0, view.byteLength);
+    view.set(taken);
+    if (taken.byteLength < block.byteLength) this.#left = block.subarray(taken.byteLength);
+    else this.#spare = block;
+    if (taken.byteLength > 0) byobRequest?.respond(taken.byteLength);
   }
 
   #verify(): void {
@@ -212,7 +214,12 @@ export class BlobSource implements UnderlyingByteSource {
   /** The block at the position: what is left over by whole blocks comes first. */
   #readBlock(): Promise<Uint8Array> {
     const left = this.#plan.end - this.#position;
-    return this.#read(newBytes(left === 0 ? 0 : left % BLOCK_BYTES || BLOCK_BYTES), this.#position);
+    const size = left === 0 ? 0 : left % BLOCK_BYTES || BLOCK_BYTES;
+    const spare = this.#spare;
+    this.#spare = null;
+    // The first block is shorter than those after it.
+    const memory = spare?.buffer.byteLength === size ? new Uint8Array(spare.buffer) : newBytes(size);
+    return this.#read(memory, this.#position);
   }
 
   #read(bytes: Uint8Array, position: number): Promise<Uint8Array> {
