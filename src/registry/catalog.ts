@@ -27,10 +27,11 @@ export class Catalog {
   /** Plugins that are listed or found, and not ready. */
   readonly #absent: readonly PluginInfo[];
   readonly #capabilitiesOf: Discovery['capabilities'];
+  readonly #middlewareOf: Discovery['middleware'];
   readonly #byCapability = new Map<string, Adapter[]>();
   readonly #lacking = new Map<Plugin, Map<string, string | null>>();
 
-  constructor({ plugins, wrappers, infos, capabilities }: Discovery) {
+  constructor({ plugins, wrappers, infos, capabilities, middleware: all }: Discovery) {
     const { adapters, problems } = adaptersOf(plugins);
     const { middleware, problems: twins } = middlewareOf(plugins, wrappers);
     this.adapters = adapters;
@@ -38,6 +39,7 @@ export class Catalog {
     this.problems = [...problems, ...twins];
     this.#absent = infos.filter(({ state }) => state !== 'ready' && state !== 'shadowed');
     this.#capabilitiesOf = capabilities;
+    this.#middlewareOf = all;
     const contributed = plugins.flatMap(({ manifest }) => manifest.contributes.capabilities ?? []);
     for (const { id } of contributed) this.#byCapability.set(nameOf(id), []);
     for (const adapter of adapters.values()) {
@@ -80,7 +82,9 @@ export class Catalog {
     );
     const known = suggest(id, [...new Set(fitting.map(({ manifest }) => manifest.id))]);
     const others = elsewhere.flatMap(({ manifest }) => manifest.wraps).join(', ');
-    const away = this.#absent.find(({ middleware }) => middleware.includes(id));
+    const isMeant = ({ id: own, wraps }: MiddlewareManifest) =>
+      own === id && (wraps.includes('*') || wraps.includes(provides));
+    const away = this.#absent.find((info) => this.#middlewareOf.get(info)?.some(isMeant));
     const why = others === '' ? '.' : `: it wraps ${others}.`;
     return `no middleware "${id}" for ${provides}${away === undefined ? `${why}${known}` : whoHasIt(away)}`;
   }

@@ -14,6 +14,8 @@ export interface PassedOver {
 export interface Choice {
   readonly adapter: Adapter;
   readonly passedOver: readonly PassedOver[];
+  /** Those passed over that no plugin here has, and nothing else tells of. */
+  readonly unknown: readonly Objection[];
   /** Where it is named. */
   readonly path: ConfigPath;
   /** The configuration that goes with its name in a list, and where that stands. */
@@ -28,10 +30,12 @@ interface Objection {
   readonly isSlip: boolean;
   /** It is so on this machine; on another the adapter may be available. */
   readonly mayDiffer: boolean;
+  /** No plugin that is listed or found has it. */
+  readonly isUnknown?: boolean;
 }
 
 /**
- * Chooses. In a list, what may be available elsewhere is passed over; what can be available nowhere is a problem.
+ * Chooses. In a list, what is not available here is passed over; a slip, which is available nowhere, is a problem.
  * @param known the capabilities of this package, whose major an adapter has to have
  */
 export function preferences(
@@ -53,7 +57,8 @@ export function preferences(
       const impossible = objections.filter(({ mayDiffer }) => !mayDiffer);
       if (impossible.length > 0) return { problems: impossible };
       const adapter = catalog.adapters.get(use) as Adapter;
-      return { adapter, passedOver, path: [...path, ...step], own: config };
+      const unknown = objections.filter(({ isUnknown }) => isUnknown === true);
+      return { adapter, passedOver, unknown, path: [...path, ...step], own: config };
     }
     objections.push(...found);
     passedOver.push({ adapter: use, reason: found.map(({ message }) => message).join(' ') });
@@ -73,7 +78,7 @@ function objectionsTo(
   const adapter = catalog.adapters.get(id);
   if (adapter === undefined || nameOf(adapter.manifest.provides) !== capability) {
     const { message, excused, isSlip } = catalog.noAdapter(id, capability);
-    return [{ code: 'RC1102', message, path: at, isSlip, mayDiffer: excused }];
+    return [{ code: 'RC1102', message, path: at, isSlip, mayDiffer: !isSlip, isUnknown: !excused && !isSlip }];
   }
   const objections: Objection[] = [];
   const object = (code: ProblemCode, message: string, where: ConfigPath, mayDiffer: boolean) =>

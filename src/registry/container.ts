@@ -113,6 +113,21 @@ function isTokenInjected(error: unknown): boolean {
   return error instanceof Error && error.message.includes('Unexpected object service id type');
 }
 
+/** What the container says of a class in several lines. Only for the wording of our own message, as above. */
+function inOneSentence(message: string): string {
+  const [line = ''] = message.split('\n');
+  const [, type] = /missing metadata on type "([^"]*)"/.exec(line) ?? [];
+  if (type !== undefined) {
+    return `the constructor of ${shownClass({ name: type })} has a parameter without @inject; write the key of what it is to be: @inject(Queue.key)`;
+  }
+  const [, service] = /^No bindings found for service: "(.*)"\.$/.exec(line) ?? [];
+  return service === undefined ? line.replace(/\.$/, '') : `nothing is bound for ${service}; bind it in host.container`;
+}
+
+export function shownClass({ name }: { readonly name: string }): string {
+  return name === '' ? 'a class' : name;
+}
+
 /** What is wrong where the container cannot construct a class, in our words; an error from elsewhere as it is. */
 export function notConstructed(Class: { readonly name: string }, error: unknown, plan: Plan): unknown {
   const missing = unresolved(error);
@@ -125,10 +140,10 @@ export function notConstructed(Class: { readonly name: string }, error: unknown,
           message:
             missing === null
               ? 'a parameter is marked with a capability; write its key: @inject(Queue.key)'
-              : messageOf(error),
+              : inOneSentence(messageOf(error)),
         };
-  const text = showProblem({ ...problem, place: null });
-  return new FatalError('ConfigInvalid', `cannot construct ${Class.name}: ${text}`, {
+  const message = `cannot construct ${shownClass(Class)}: ${problem.message}`;
+  return new FatalError('ConfigInvalid', showProblem({ ...problem, message, place: null }), {
     code: problem.code,
     cause: error,
   });

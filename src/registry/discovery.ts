@@ -10,10 +10,10 @@
  * a warning: it is at fault where a binding asks for what it has, and nowhere else.
  */
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { createRequire, isBuiltin } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { PluginManifest } from '../contracts/plugin.js';
+import type { MiddlewareManifest, PluginManifest } from '../contracts/plugin.js';
 import type { ConfigPath, LoadedConfig } from './config.js';
 import { jsonOf, type ManifestReading, manifestFile, type Plugin, readManifest, satisfies } from './manifest.js';
 import { ADAPTERS_FOLDER } from './own-package.js';
@@ -61,6 +61,8 @@ export interface Discovery {
   readonly problems: readonly Problem[];
   /** Capabilities that each of `infos` brings or serves, by name, as far as they are known. */
   readonly capabilities: ReadonlyMap<PluginInfo, readonly string[]>;
+  /** The middleware of each, likewise. */
+  readonly middleware: ReadonlyMap<PluginInfo, readonly MiddlewareManifest[]>;
   /** Built-in plugins that are not listed and contribute nothing but their middleware. */
   readonly wrappers: readonly Plugin[];
 }
@@ -124,6 +126,7 @@ class Search {
       plugins: this.#inOrder(),
       infos: infos.map(([info]) => info),
       capabilities: new Map(infos.map(([info, manifest]) => [info, capabilitiesOf(manifest)])),
+      middleware: new Map(infos.map(([info, manifest]) => [info, manifest?.contributes.middleware ?? []])),
       warnings: this.#warnings,
       problems: this.#problems,
       wrappers: this.#candidates.flatMap(({ state, reading: { plugin } }) =>
@@ -200,6 +203,9 @@ class Search {
     // One letter before the colon is a Windows drive.
     if (/^[a-z][a-z0-9+.-]+:/i.test(use)) {
       return { missing: `plugin "${use}": URLs are not loaded; name a folder or a package.` };
+    }
+    if (isBuiltin(use)) {
+      return { missing: `plugin "${use}": modules of Node are not loaded; name a folder or a package.` };
     }
     if (use.includes('\0')) return { missing: `plugin ${JSON.stringify(use)}: no folder has such a name.` };
     const isPath = use.startsWith('.') || resolve(use) === use;
@@ -288,7 +294,7 @@ class Search {
     else {
       for (const { code, place, message } of faults) {
         const named = code === 'RC1107' ? `plugin "${use}": ${withoutDot(message)}.` : message;
-        const mayHelp = ['RC1106', 'RC1111', 'RC1114'].includes(code) && !message.includes('URLs are not loaded');
+        const mayHelp = ['RC1106', 'RC1111', 'RC1114'].includes(code) && !message.includes('are not loaded');
         const hint = mayHelp ? ' Mark it "optional": true to continue without it.' : '';
         this.#problems.push({ code, place: place ?? this.#placeOf(candidate), message: `${named}${hint}` });
       }

@@ -179,20 +179,21 @@ function outline(sources: ConfigSources, ports: HostPorts, logger: Logger): Outl
   return outlineOf(plan, discovery);
 }
 
+export const HOST_OPTIONS = [
+  'config',
+  'profile',
+  'set',
+  'env',
+  'logger',
+  'importModule',
+  'retry',
+  'stopMs',
+  'healthEveryMs',
+] as const;
+
 /** @throws FatalError SchemaViolation: not an object, an unknown key, or one of the wrong type */
 function checkOptions(options: HostOptions): void {
-  const known = [
-    'config',
-    'profile',
-    'set',
-    'env',
-    'logger',
-    'importModule',
-    'retry',
-    'stopMs',
-    'healthEveryMs',
-  ] as const;
-  const { logger, importModule, retry, stopMs, healthEveryMs } = check.known('options', options, known);
+  const { logger, importModule, retry, stopMs, healthEveryMs } = check.known('options', options, HOST_OPTIONS);
   for (const level of logger === undefined ? [] : (['debug', 'info', 'warn', 'error'] as const)) {
     if (typeof logger?.[level] !== 'function') throw check.invalid(`options.logger.${level}`, 'a function', logger);
   }

@@ -127,7 +127,8 @@ export function readManifest(folder: string, { env, isBuiltIn = false }: Manifes
   const main = resolve(folder, manifest.main);
   const isThere = existsSync(main);
   const [base, real] = isThere ? [realpathSync.native(folder), realpathSync.native(main)] : [folder, main];
-  const outside = !isInside(main, folder) || !isInside(real, base);
+  const isFolder = real === base;
+  const outside = !isFolder && (!isInside(main, folder) || !isInside(real, base));
   if (outside) slips.push({ place: at(['main']), message: `main "${manifest.main}" lies outside the plugin's folder` });
   else if (!isBuiltIn && isThere && !statSync(main).isFile()) {
     slips.push({ place: at(['main']), message: `main "${manifest.main}" is not a file; name the module to import` });

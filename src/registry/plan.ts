@@ -10,7 +10,7 @@ import type { Discovery, PluginInfo } from './discovery.js';
 import { cycles } from './graph.js';
 import type { Plugin } from './manifest.js';
 import { type PlannedInstance, PlannedInstances, type PlannedMiddleware, type Requirement } from './planned.js';
-import { type Place, type Problem, type ProblemCode, problemsError, suggest } from './problems.js';
+import { type Place, type Problem, type ProblemCode, problemsError, showProblem, suggest } from './problems.js';
 import { isSchema } from './schemas.js';
 import { type PlannedSecret, secretsIn } from './secrets.js';
 import { type Contributed, checkSettings, type Settings } from './settings.js';
@@ -190,7 +190,11 @@ class Planner implements Plan {
       }
       return;
     }
-    const { adapter, passedOver } = choice;
+    const { adapter, passedOver, unknown } = choice;
+    for (const { code, message, path: at } of unknown) {
+      const text = `${message.replace(/\.$/, '')}; it is passed over, and ${adapter.manifest.id} serves`;
+      this.warnings.push(showProblem({ code, place: this.config.place(at), message: text }));
+    }
     const planned = this.#instance(capability, name, isDefault, adapter);
     const { config, configPaths } = sharedConfig(this.catalog, binding, choice, path, this.config.beside);
     const settings = this.#settingsAt(adapterOf(planned), config, configPaths);

@@ -14,6 +14,7 @@ import {
   type Newable,
   notConstructed,
   resolveKey,
+  shownClass,
 } from './container.js';
 import { closed, messageOf } from './ending.js';
 import { Emitter, EVENT_KINDS, type HostEvents, type HostState, type Unsubscribe } from './events.js';
@@ -150,9 +151,10 @@ export class PluginHost implements Host {
 
   async make<T>(Class: Newable<T>): Promise<T> {
     if (typeof Class !== 'function' || Class.prototype === undefined) throw check.invalid('Class', 'a class', Class);
-    this.#demanded(Class.name);
+    const name = shownClass(Class);
+    this.#demanded(name);
     const { current } = this.#waits;
-    const waiter = new Waiter(Class.name === '' ? 'a class' : Class.name, current);
+    const waiter = new Waiter(name, current);
     this.#waits.wait(current, waiter);
     try {
       return await this.#waits.run(waiter, () => construct(this.container, Class));

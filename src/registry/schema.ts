@@ -192,6 +192,12 @@ function ofKey(schemas: readonly JsonSchema[], key: string): JsonSchema[] {
   return found.filter(isSchema);
 }
 
+/** `1 character`, `3 items`: what the keyword counts. */
+function parts(keyword: string, limit: number): string {
+  const what = keyword.endsWith('Length') ? 'character' : keyword.endsWith('Items') ? 'item' : 'key';
+  return `${limit} ${what}${limit === 1 ? '' : 's'}`;
+}
+
 /** What a setting is, without what it says: it may be a secret that was pasted into the wrong place. */
 export function describe(found: unknown, isSensitive = false): string {
   if (typeof found === 'string') return `a text of ${found.length} characters`;
@@ -224,6 +230,21 @@ function toFault(error: ErrorObject, shown: Shown): SchemaFault {
       return fault(`${at()} must be one of ${params.allowedValues.map(show).join(', ')}, found ${found}`);
     case 'const':
       return fault(`${at()} must be ${show(params.allowedValue)}, found ${found}`);
+    case 'minLength':
+    case 'minItems':
+    case 'minProperties':
+      return fault(`${at()} must have at least ${parts(keyword, params.limit)}, found ${found}`);
+    case 'maxLength':
+    case 'maxItems':
+    case 'maxProperties':
+      return fault(`${at()} must have at most ${parts(keyword, params.limit)}, found ${found}`);
+    case 'uniqueItems':
+      return fault(`${at()} must not have the same item twice: ${params.j} and ${params.i} are`);
+    case 'pattern': {
+      const { description } = Object(parentSchema) as { readonly description?: unknown };
+      const meant = typeof description === 'string' ? `: ${description.replace(/\.$/, '')}` : '';
+      return fault(`${at()} ${message}, found ${found}${meant}`);
+    }
     default:
       return fault(`${at()} ${message}, found ${found}`);
   }

@@ -5,6 +5,7 @@
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
 const ID = '^[a-z0-9]+([.-][a-z0-9]+)*$';
+const VERSION = '^[0-9]+\\.[0-9]+\\.[0-9]+(-[0-9A-Za-z.-]+)?([+][0-9A-Za-z.-]+)?$';
 const CAPABILITY = '^[A-Za-z0-9_./-]+@[0-9]+$';
 const INSTANCE_NAME = '^[A-Za-z0-9_.-]{1,64}$';
 
@@ -174,7 +175,7 @@ export const MANIFEST_SCHEMA: JsonSchema = {
   properties: {
     $schema: { type: 'string' },
     id: { type: 'string', pattern: ID, description: 'Lower-case words joined by dots and dashes, e.g. acme.vault.' },
-    version: { type: 'string', description: 'A semantic version.' },
+    version: { type: 'string', pattern: VERSION, description: 'A semantic version, e.g. 1.2.0.' },
     displayName: { type: 'string' },
     description: { type: 'string' },
     engines: {

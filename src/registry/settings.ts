@@ -75,9 +75,11 @@ export function checkSettings(
     );
     problems.push(
       ...faults.map(({ path, unknownKey, message }) =>
-        unknownKey === null
-          ? problem('RC1105', placeOf(path), message)
-          : problem('RC1104', placeOf([...path, unknownKey], 'key'), message),
+        isFilledInBySchema(given, path)
+          ? faultyDefault({ kind, manifest, plugin }, path, message)
+          : unknownKey === null
+            ? problem('RC1105', placeOf(path), message)
+            : problem('RC1104', placeOf([...path, unknownKey], 'key'), message),
       ),
     );
     return { value: resolvePaths(schema, value, config.folder), problems };
@@ -94,9 +96,23 @@ export function checkSettings(
   }
 }
 
-function placeOfSchema({ kind, manifest, plugin }: Contributed): Place | null {
+/** Whether what is at fault was not given: then the default in the manifest is. */
+function isFilledInBySchema(given: unknown, [step, ...rest]: readonly string[]): boolean {
+  if (step === undefined) return false;
+  const holder = Object(given) as Record<string, unknown>;
+  return !Object.hasOwn(holder, step) || isFilledInBySchema(holder[step], rest);
+}
+
+function faultyDefault(what: Contributed, path: readonly string[], message: string): Problem {
+  const { kind, manifest } = what;
+  const text = `${kind} ${manifest.id}: a default in the manifest's config does not hold: ${message}`;
+  return { code: 'RC1107', place: placeOfSchema(what, path), message: text };
+}
+
+function placeOfSchema({ kind, manifest, plugin }: Contributed, path: readonly string[] = []): Place | null {
   const list = kind === 'adapter' ? 'adapters' : 'middleware';
   const all: readonly unknown[] = plugin.manifest.contributes[list] ?? [];
   const index = all.indexOf(manifest);
-  return placeInManifest(plugin, ['contributes', list, index, 'config']);
+  const inner = path.length === 0 ? [] : [...path.flatMap((step) => ['properties', step]), 'default'];
+  return placeInManifest(plugin, ['contributes', list, index, 'config', ...inner]);
 }

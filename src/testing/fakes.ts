@@ -5,6 +5,7 @@
  */
 
 import { MemoryStorage } from '../adapters/cloud-local/memory-storage.js';
+import * as check from '../contracts/arguments.js';
 import { type Capability, checked, iterable, methodsOf, passAsChecked } from '../contracts/capability.js';
 import { type Clock, systemClock } from '../contracts/clock.js';
 import { FatalError } from '../contracts/errors.js';
@@ -56,6 +57,17 @@ export interface FakeOptions {
   readonly volumes?: readonly string[];
 }
 
+const FAKE_OPTIONS = [
+  'clock',
+  'secrets',
+  'allowlist',
+  'maxAttempts',
+  'gpus',
+  'inventory',
+  'preemptionLeadMs',
+  'volumes',
+] as const satisfies readonly (keyof FakeOptions)[];
+
 interface Making<T> {
   readonly features: readonly string[];
   make(options: FakeOptions): T;
@@ -77,13 +89,14 @@ export function defineFake<T extends object>(
 
 /**
  * A fresh fake of `token`'s contract.
- * @throws FatalError SchemaViolation for a capability that no fake is defined for
+ * @throws FatalError SchemaViolation for a capability that no fake is defined for, or an option that no fake has
  */
 export function fake<T extends object>(token: Capability<T>, options: FakeOptions = {}): Fake<T> {
   const making = FAKES.get(checkToken(token).key) as Making<T> | undefined;
   if (making === undefined) {
     throw new FatalError('SchemaViolation', `no fake is defined for ${token.id}; call defineFake first`);
   }
+  check.known('options', options, FAKE_OPTIONS);
   const { features } = making;
   const recorder = new Recorder();
   const instance = checked(token, making.make(options), { adapter: `test.fake (${token.name})`, features });

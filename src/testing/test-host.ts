@@ -53,7 +53,8 @@ export interface TestHost extends Host {
 
 /** As `createHost`, for tests. Nothing is active yet. */
 export async function createTestHost(options: TestHostOptions = {}): Promise<TestHost> {
-  const { openHost } = await import('../registry/host.js');
+  const { HOST_OPTIONS, openHost } = await import('../registry/host.js');
+  check.known('options', options, [...HOST_OPTIONS, 'fakes']);
   return new Kit(options, openHost).host;
 }
 

@@ -79,6 +79,24 @@ describe('middleware', () => {
     ]);
   });
 
+  test('that a plugin has for other capabilities is told by what it wraps; one that is not there is named where it would help', () => {
+    const told = (given: object) => problems(given).map((line) => line.replace(/plugins.json:\S+/, 'at'));
+    const queue = { Queue: { adapter: 'local.in-mem', middleware: ['cache'] }, ...Memory };
+    expect(told({ bindings: queue })).toEqual([
+      'RC1109 at no middleware "cache" for Queue@1: it wraps ObjectStore@1, SecretStore@1. Known: otel, retry, timeout.',
+    ]);
+    const off = { use: vault([COUNT]), enabled: false };
+    const plugins = ['rollout.cloud-local', off];
+    const secrets = { SecretStore: { adapter: 'local.env', middleware: ['count'] } };
+    expect(told({ plugins, bindings: secrets })).toEqual([
+      'RC1109 at no middleware "count" for SecretStore@1: plugin "./plugins/acme.vault", which has it, is disabled',
+    ]);
+    const wrong = { ...queue, Queue: { adapter: 'local.in-mem', middleware: ['count'] } };
+    expect(told({ plugins, bindings: wrong })).toEqual([
+      'RC1109 at no middleware "count" for Queue@1. Known: otel, retry, timeout.',
+    ]);
+  });
+
   test('that is not there, wraps something else, or is configured wrongly is told with its place', () => {
     const middleware = ['cuont', 'queues', { use: 'count', config: { max: 'x', min: 1 } }];
     const given = {
@@ -252,7 +270,31 @@ describe('a list of adapters', () => {
     ).toEqual([expect.stringContaining('RC1104')]);
   });
 
-  test('a name that no plugin can have is a slip, wherever it stands; none available is told with every reason', () => {
+  test('one that no plugin here has is passed over with a warning; alone, or with no other that is there, it is an error', () => {
+    const nvml = { GpuEnumerator: { adapter: ['nvml', 'none.gpu', 'acme.gpu'] } };
+    const gpu = space.plugin({ id: 'acme.gpu', adapters: [{ id: 'acme.gpu', provides: 'GpuEnumerator@1' }], code: '' });
+    const plan = planOf({
+      plugins: [LOCAL, gpu],
+      bindings: { ...secrets(['none.s', 'local.env', 'also.none']), ...nvml },
+    });
+    expect(plan.instances.get('SecretStore#default')?.adapter.manifest.id).toBe('local.env');
+    const told = plan.warnings.map((line) => line.replaceAll(`${space.folder}/`, '').replace(/:\d+:\d+/, ':at'));
+    expect(told).toEqual([
+      'RC1102 plugins.json:at no adapter "none.s" for SecretStore. Known: local.env; it is passed over, and local.env serves',
+      'RC1102 plugins.json:at no adapter "nvml" for GpuEnumerator: plugin "rollout.gpu-nvml", which has it, is built in and not listed; list it under "plugins"; it is passed over, and acme.gpu serves',
+      'RC1102 plugins.json:at no adapter "none.gpu" for GpuEnumerator. Known: acme.gpu; it is passed over, and acme.gpu serves',
+    ]);
+    expect(problems({ plugins: [LOCAL], bindings: secrets(['none.s', 'none.t']) })).toEqual([
+      expect.stringMatching(/^RC1102 .*no adapter "none.s"/),
+      expect.stringMatching(/^RC1102 .*no adapter "none.t"/),
+    ]);
+    // An adapter of another capability is there, and no list makes it serve this one.
+    expect(problems({ plugins: [LOCAL], bindings: secrets(['local.fs', 'local.env']) })).toEqual([
+      expect.stringContaining('it serves ObjectStore'),
+    ]);
+  });
+
+  test('a name that is close to one that there is is a slip, wherever it stands; none available is told with every reason', () => {
     expect(problems({ plugins: [LOCAL], bindings: secrets(['local.evn', 'local.env']) })).toEqual([
       expect.stringMatching(
         /^RC1102 plugins.json:\d+:\d+ no adapter "local.evn" for SecretStore. Did you mean "local.env"/,

@@ -151,7 +151,7 @@ describe('checking', () => {
     expect(
       await marked(
         manifestSchema(),
-        '{ "id": "a", "version": "1", "main": "x", "contributes": {}, "activatoin": "x" }',
+        '{ "id": "a", "version": "1.0.0", "main": "x", "contributes": {}, "activatoin": "x" }',
       ),
     ).toEqual([expect.stringContaining('activatoin')]);
     expect(await offered(manifestSchema(), '{ | }')).toEqual(

@@ -735,7 +735,7 @@ describe('constructor injection', () => {
     await expect(host.make(Needs)).rejects.toMatchObject({
       kind: 'ConfigInvalid',
       message: expect.stringMatching(
-        /^cannot construct Needs: RC1121 nothing provides BlockStore; .*bindings.BlockStore.adapter/,
+        /^RC1121 cannot construct Needs: nothing provides BlockStore; .*bindings.BlockStore.adapter/,
       ),
     });
   });
@@ -748,7 +748,7 @@ describe('constructor injection', () => {
     await expect(host.make(Wrong)).rejects.toMatchObject({
       code: 'RC1122',
       message:
-        'cannot construct Wrong: RC1122 SecretStore has no instance "othr". Did you mean "other"? Known: main, other.',
+        'RC1122 cannot construct Wrong: SecretStore has no instance "othr". Did you mean "other"? Known: main, other.',
     });
   });
 
@@ -761,7 +761,7 @@ describe('constructor injection', () => {
     await expect(host.make(Token)).rejects.toMatchObject({
       code: 'RC1306',
       message:
-        'cannot construct Token: RC1306 a parameter is marked with a capability; write its key: @inject(Queue.key)',
+        'RC1306 cannot construct Token: a parameter is marked with a capability; write its key: @inject(Queue.key)',
     });
   });
 
@@ -772,8 +772,19 @@ describe('constructor injection', () => {
     const host = await vaultHost('return naming(ctx);');
     await expect(host.make(Plain)).rejects.toMatchObject({
       kind: 'ConfigInvalid',
-      message: expect.stringMatching(/^cannot construct Plain: .*@inject/s),
+      message:
+        'RC1306 cannot construct Plain: the constructor of Plain has a parameter without @inject; write the key of what it is to be: @inject(Queue.key)',
     });
+    class Unbound {
+      constructor(readonly other: object) {}
+    }
+    inject('other')(Unbound, undefined, 0);
+    await expect(host.make(Unbound)).rejects.toMatchObject({
+      code: 'RC1306',
+      message: 'RC1306 cannot construct Unbound: nothing is bound for other; bind it in host.container',
+    });
+    await host.stop();
+    await expect(host.make(class {})).rejects.toThrow('a class was asked for after the host was stopped');
   });
 
   test('what the factory throws reaches whoever asked, as it is; and the container keeps nothing of it', async () => {

@@ -96,6 +96,12 @@ describe('where plugins are found', () => {
   );
 });
 
+test.each(['fs', 'path/posix'])('a module of Node, %s, is no plugin, and not to be installed', async (use) => {
+  expect(await problem({ plugins: [use] })).toBe(
+    `RC1106 <space>/plugins.json:3:5 plugin "${use}": modules of Node are not loaded; name a folder or a package.`,
+  );
+});
+
 describe('manifests', () => {
   test.each([
     ['not JSON', '{', /not a JSON file/],
@@ -122,7 +128,7 @@ describe('manifests', () => {
     [
       'a middleware that wraps nothing',
       { contributes: { middleware: [{ id: 'm', wraps: [] }] } },
-      /wraps must NOT have fewer than 1 items/,
+      /wraps must have at least 1 item, found/,
     ],
     ['no main', { main: undefined }, /plugin.json:\S+ plugin ".*": main is missing/],
     [
@@ -168,6 +174,31 @@ describe('manifests', () => {
       },
       /RC1107 .*adapters.0.packages.@acme\/sdk: "lates" is no range of versions; write one as .*\n.*engines.node: "twenty" is no .*\n.*dependsOn.0: "\^one" is no range/,
     ],
+    ['a main that is its own folder', { main: './' }, /RC1107 .*main ".\/" is not a file; name the module to import/],
+    [
+      'a version that is none',
+      { version: 'one' },
+      /RC1107 .*plugin.json:3:14 .*: version must match pattern .*, found "one": A semantic version, e\.g\. 1\.2\.0/,
+    ],
+    ['a version of two numbers', { version: '1.0' }, /version must match pattern .*, found "1\.0"/],
+    [
+      'a default that its own schema refuses',
+      {
+        contributes: {
+          adapters: [
+            {
+              ...VAULT.adapters[0],
+              config: {
+                properties: {
+                  db: { type: 'object', default: {}, properties: { port: { type: 'number', default: 'x' } } },
+                },
+              },
+            },
+          ],
+        },
+      },
+      /^RC1107 <space>\/plugins\/acme\.vault\/plugin\.json:18:30 adapter acme\.vault: a default in the manifest's config does not hold: db\.port must be of type number/,
+    ],
     ['a main that is a folder', { main: './lib' }, /RC1107 .*main ".\/lib" is not a file; name the module/],
     ['another Node', { engines: { node: '<18' } }, /RC1111 .* needs node <18, this is /],
     [
@@ -180,6 +211,28 @@ describe('manifests', () => {
     if (typeof manifest === 'string') space.write('plugins/acme.vault/plugin.json', manifest);
     mkdirSync(space.path('plugins/acme.vault/lib'));
     expect(await problem({ plugins: [use], bindings: BOUND })).toMatch(expected);
+  });
+
+  test.each(['1.0.0', '0.0.1-rc.1', '10.20.30+build.5', '1.0.0-a-b.0+x'])('the version %s is one', async (version) => {
+    const use = space.plugin({ ...VAULT, manifest: { version } });
+    const host = await space.host({ plugins: [use], bindings: BOUND });
+    expect(host.bindings()[0]?.pluginVersion).toBe(version);
+  });
+
+  test('what is given and refused is told where it was given, beside defaults that hold', async () => {
+    const config = {
+      properties: { a: { type: 'number', default: 1 }, list: { type: 'array', uniqueItems: true, maxItems: 3 } },
+    };
+    const use = space.plugin({ ...VAULT, adapters: [{ ...VAULT.adapters[0], config }] });
+    const told = await problem({
+      plugins: [use],
+      bindings: { SecretStore: { adapter: 'acme.vault', config: { a: 'x', list: [1, 2, 1, 4] } } },
+    });
+    expect(told.split('\n').map((line) => line.replace(/plugins\.json:\S+/, 'at'))).toEqual([
+      'RC1105 <space>/at bindings.SecretStore.config.a must be of type number, found a text of 1 characters (adapter acme.vault)',
+      'RC1105 <space>/at bindings.SecretStore.config.list must have at most 3 items, found an array (adapter acme.vault)',
+      'RC1105 <space>/at bindings.SecretStore.config.list must not have the same item twice: 0 and 2 are (adapter acme.vault)',
+    ]);
   });
 
   test('a main that is a link out of the folder is refused', async () => {

@@ -107,7 +107,7 @@ describe('a secret in a configuration', () => {
     const host: Host = await space.host(queueWith({ password: secret('PASSWORD') }));
     const error = await host.get(Queue).catch((error: Error) => error);
     expect(error).toMatchObject({ kind: 'ConfigInvalid', code: 'RC1105' });
-    expect(String(error)).toMatch(/Queue#default: config.password must NOT have fewer than 3 characters, found a text/);
+    expect(String(error)).toMatch(/Queue#default: config.password must have at least 3 characters, found a text/);
     expect(String(error)).not.toContain('xy');
   });
 });

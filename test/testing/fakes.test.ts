@@ -35,6 +35,11 @@ const OPTIONS: FakeOptions = {
   gpus: [{ vendor: 'nvidia', model: 'H100', memoryMib: 81_559, source: 'fake', uuid: 'GPU-1' }],
 };
 
+test('an option that no fake has is refused', () => {
+  const slip = { maxAttempt: 1 } as FakeOptions;
+  expect(() => fake(Queue, slip)).toThrow('unknown option "maxAttempt" in options. Did you mean "maxAttempts"?');
+});
+
 describe.each(KNOWN_CAPABILITIES.map((token) => [token.name, token] as const))('the fake of %s', (_, token) => {
   for (const c of conformance(token, { features: fake(token).features })) {
     test(c.name, () => c.run(() => fake(token, OPTIONS)));

@@ -129,6 +129,11 @@ describe('a test host', () => {
     t.assertAllDisposed();
   });
 
+  test('an option that it has not is refused, and its own are among those that are known', async () => {
+    const slip = createTestHost({ fake: [BlockStore] } as object);
+    await expect(slip).rejects.toThrow(/^unknown option "fake" in options\. Did you mean "fakes"\? Known: .*fakes/);
+  });
+
   test('fakes from the start what the configuration cannot be planned without', async () => {
     const id = 'acme.raid';
     const plugin = space.plugin({

@@ -42,7 +42,7 @@ export const DATA: Row[] = [
   },
   ...[root, database].flatMap((option) =>
     [
-      { length: 5_000, says: /RC1105 .* must NOT have more than 4096 characters, found a text of 5002 characters/ },
+      { length: 5_000, says: /RC1105 .* must have at most 4096 characters, found a text of 5002 characters/ },
       {
         length: 300,
         says: /ENAMETOOLONG, the path is longer than the system allows|cannot be opened for writing: .*; configure another path/,
