@@ -164,6 +164,14 @@ describe('group commit', () => {
     expect(await storage.getMany([...values.keys()].map((path) => key(path)))).toEqual(Array(200).fill(null));
   });
 
+  test('keys, and what else a write takes, count as unflushed, too', async () => {
+    const storage = await open(file(), { maxUnflushedBytes: 1_000 });
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 10 }, (_, i) => put(storage, `${i}`, new Uint8Array())),
+    );
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(4);
+  });
+
   test('commits beyond maxUnflushedBytes are Throttled, unless alone; what was taken is written', async () => {
     const storage = await open(file(), { maxUnflushedBytes: 1_000 });
     const outcomes = await Promise.allSettled([1, 2, 3].map((i) => put(storage, `${i}`, new Uint8Array(600))));

@@ -70,16 +70,33 @@ export class Item implements Timed {
 }
 
 /**
- * Bytes of pending payloads in memory. Those that find no room stay in storage, and are read when their turn comes.
- * What consumers hold counts, too, as it may come back.
+ * Bytes that an item takes as an object, besides its payload; for its key; and for a payload that is an array of its own.
+ * Measured with 100,000 items on Node 20.
+ */
+const ITEM_BYTES = 280;
+const KEY_BYTES = 180;
+const ARRAY_BYTES = 200;
+
+/**
+ * What is held in memory. Payloads that find no room stay in storage, and are read when their turn comes; items that are
+ * objects stay, and leave half of memory to payloads, however many they are. What consumers hold counts, too, as it may
+ * come back.
  */
 export class Memory {
+  /** Of payloads, and what it takes to find them. */
   bytes = 0;
+  /** Of items that are objects, payloads aside. */
+  objectBytes = 0;
 
   constructor(readonly bytesMax: number) {}
 
   hasRoom(bytes: number): boolean {
-    return this.bytes + bytes <= this.bytesMax;
+    return this.bytes + bytes <= this.payloadBytesMax;
+  }
+
+  /** What objects leave to {@link bytes}. */
+  get payloadBytesMax(): number {
+    return this.bytesMax - Math.min(this.objectBytes, this.bytesMax / 2);
   }
 }
 
@@ -131,6 +148,7 @@ export class Items {
     this.#byId.set(item.id, item);
     this.#counts[state] += 1;
     item.state = state;
+    this.#memory.objectBytes += objectBytes(item);
     if (item.inPlace) item.payload = null;
     else {
       item.payload &&= whole(item.payload);
@@ -170,6 +188,7 @@ export class Items {
     item.state = next;
     if (next === 'gone') {
       this.#byId.delete(item.id);
+      this.#memory.objectBytes -= objectBytes(item);
       this.#count(item, -1);
     } else this.#counts[next] += 1;
   }
@@ -178,11 +197,15 @@ export class Items {
     this.#bytes += sign * payloadBytes;
     if (payload === null) return;
     this.#bytesInMemory += sign * payloadBytes;
-    this.#memory.bytes += sign * payloadBytes;
+    this.#memory.bytes += sign * (ARRAY_BYTES + payloadBytes);
   }
 }
 
 /** The bytes alone: a part of a buffer that others have parts of would keep all of it in memory. */
 function whole(bytes: Uint8Array): Uint8Array {
   return bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+}
+
+function objectBytes({ key }: Item): number {
+  return key === null ? ITEM_BYTES : ITEM_BYTES + KEY_BYTES;
 }

@@ -254,7 +254,7 @@ export class Line {
   #readAhead(): void {
     if (this.#reading !== null) return;
     const { memory } = this.#owner;
-    if (memory.bytes > memory.bytesMax / 2) return;
+    if (memory.bytes > memory.payloadBytesMax / 2) return;
     // Whoever comes to where nothing is read asks for the page again, and gets the error then.
     this.read().catch(() => {});
   }

@@ -28,7 +28,7 @@ const LEVELS: readonly StorageDurability[] = ['off', 'normal', 'full'];
 export interface FlusherOptions {
   /** What a commit survives at most, and where it asks for nothing else. */
   readonly durability: StorageDurability;
-  /** Bytes of values that may wait or be under way; a commit beyond them is refused, unless it is alone. */
+  /** Bytes that may wait or be under way, those of keys and what else a write takes included; a commit beyond them is refused, unless it is alone. */
   readonly maxUnflushedBytes: number;
   /** Told of each commit's writes, in order, after the flush and before the commit resolves. */
   onCommitted(writes: Iterable<Write>): void;
@@ -67,8 +67,7 @@ export class Flusher {
   }
 
   commit(batch: Batch): Promise<boolean> {
-    let bytes = 0;
-    for (const { value } of batch.writes.values()) bytes += value?.byteLength ?? 0;
+    const bytes = bytesOf(batch);
     const { maxUnflushedBytes } = this.#options;
     if (this.#unflushedBytes > 0 && this.#unflushedBytes + bytes > maxUnflushedBytes) {
       const message = `commits of ${maxUnflushedBytes} bytes wait to be written; wait for some of them, then retry`;
@@ -288,6 +287,16 @@ export async function namespaceId(connection: SqlConnection, name: StorageKey['n
 
 function levelPragma(level: StorageDurability): string {
   return `PRAGMA synchronous = ${SYNCHRONOUS[level]}`;
+}
+
+/** Bytes of memory that a write or a check takes, besides its key and value. */
+const WRITE_BYTES = 200;
+
+function bytesOf({ writes, checks }: Batch): number {
+  let bytes = 0;
+  for (const [text, { value }] of writes) bytes += WRITE_BYTES + text.length + (value?.byteLength ?? 0);
+  for (const { expected } of checks) bytes += WRITE_BYTES + (expected?.byteLength ?? 0);
+  return bytes;
 }
 
 /** The last write of each key, in order. */

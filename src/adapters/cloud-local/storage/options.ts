@@ -8,7 +8,7 @@ export interface SqliteStorageOptions {
   /** How long a flush or a read waits for another process, ms, before it is refused as `Transient`. Default 5,000. */
   readonly busyTimeoutMs?: number;
   /**
-   * Bytes of values that may wait to be written; a commit beyond them rejects `Throttled`, code `BACKLOG_FULL`, unless it
+   * Bytes that may wait to be written: keys, values, and 200 for each write and check; a commit beyond them rejects `Throttled`, code `BACKLOG_FULL`, unless it
    * is the only one. Default 256 MiB.
    */
   readonly maxUnflushedBytes?: number;

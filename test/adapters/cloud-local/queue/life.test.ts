@@ -239,6 +239,23 @@ describe('bounds', () => {
     await again.close();
   });
 
+  test('what it takes to hold delayed and keyed items counts as memory, and leaves half of it to the line', async () => {
+    const queue = await InMemQueue.open(storage, { memoryBytesMax: 100_000 });
+    await queue.enqueueMany(
+      Array.from({ length: 1_000 }, () => new Uint8Array(50)),
+      { delayMs: LONG_MS },
+    );
+    // 280 bytes each, and 250 for each payload that found room.
+    expect((await queue.stats()).bytesInMemory).toBeLessThanOrEqual(200 * 50);
+    expect(await queue.purge('pending')).toBe(1_000);
+    for (let n = 0; n < 800; n += 1) await queue.enqueue(bytes(`${n}`.padStart(50)), { key: `${n}` });
+    const { bytesInMemory } = await queue.stats();
+    expect(bytesInMemory).toBeLessThan(800 * 50);
+    expect(bytesInMemory).toBeGreaterThan(300 * 50);
+    expect((await takeAll(queue)).map(Number)).toEqual(Array.from({ length: 800 }, (_, n) => n));
+    await queue.close();
+  });
+
   test('a stale ack of an item that lies in storage is refused, also when somebody takes it meanwhile', async () => {
     let looked = () => {};
     const looking = new Promise<void>((resolve) => {
