@@ -69,8 +69,9 @@ export class Holdings {
       await this.#queue[how](id, token);
       this.report[how === 'ack' ? 'acked' : 'nacked'] += 1;
     } catch (error) {
-      if (isLeaseLost(error)) this.report.lost += 1;
-      throw error;
+      const failure = how === 'nack' && isItemUnknown(error) ? settledByOthers(error, id) : error;
+      if (isLeaseLost(failure)) this.report.lost += 1;
+      throw failure;
     }
   }
 
@@ -142,6 +143,20 @@ export class Holdings {
 
 export function isLeaseLost(error: unknown): error is Error {
   return isCoreError(error) && error.code === 'LEASE_LOST';
+}
+
+function isItemUnknown(error: unknown): error is Error {
+  return isCoreError(error) && error.code === 'ITEM_UNKNOWN';
+}
+
+/** An item that was held here is gone: its lease ended while this consumer stalled, and the next holder acked it. */
+function settledByOthers(cause: Error, id: QueueItem['id']): RecoverableError {
+  return new RecoverableError('Transient', `the lease of queue item ${id} has ended, and another consumer acked it`, {
+    code: 'LEASE_LOST',
+    retry: { kind: 'never' },
+    context: { id },
+    cause,
+  });
 }
 
 function stopped(): RecoverableError {

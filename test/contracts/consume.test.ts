@@ -1,5 +1,5 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { consume, deliveries, drain } from '../../src/contracts/index.js';
+import { consume, deliveries, drain, type LeaseToken } from '../../src/contracts/index.js';
 import { busy, hang, openQueueForEach, queue, send, stop, text, turn, until, withCalls } from './consume-support.js';
 
 openQueueForEach();
@@ -151,6 +151,25 @@ describe('consume', () => {
     stop.abort();
     expect(await report).toEqual({ acked: 1, nacked: 0, lost: 1 });
     expect(reasons).toMatchObject([{ code: 'LEASE_LOST' }]);
+  });
+
+  test('a handler that fails after another consumer took its item and acked it ends nothing: the lease is lost', async () => {
+    await send('a', 'b');
+    const report = consume(
+      queue,
+      async (held) => {
+        if (text(held) === 'b') return stop.abort();
+        const { id, token } = held;
+        await queue.extendLease(id, token as LeaseToken, 1);
+        await until(async () => (await queue.stats()).pending === 2);
+        const item = await queue.dequeueWithLease(60_000);
+        expect(item?.id).toBe(id);
+        await queue.ack(id, item?.token);
+        throw new Error('too late');
+      },
+      { retryBaseMs: 0, leaseMs: 60_000, signal: stop.signal },
+    );
+    expect(await report).toEqual({ acked: 1, nacked: 0, lost: 1 });
   });
 
   test('a handler that blocks the event loop beyond its lease loses the item, and the ack is counted as lost', async () => {

@@ -1,5 +1,6 @@
 /** Feature `lease`: leases, tokens, and `receive`, which takes with a lease. */
 import assert from 'node:assert/strict';
+import { deliveries } from '../../contracts/consume.js';
 import {
   aborted,
   bytes,
@@ -106,6 +107,25 @@ export const lease: Cases = {
     assert.equal(new Set(two.map(({ token }) => token)).size, 2);
     assert.deepEqual((await queue.dequeueMany(10, LONG_MS)).map(text), ['c']);
     assert.deepEqual(await queue.dequeueMany(10, LONG_MS), []);
+  },
+
+  'a worker whose item another one acked meanwhile has lost it, and goes on': async ({ open }) => {
+    const queue = await open();
+    await queue.enqueueMany(['a', 'b'].map(bytes));
+    const loop = deliveries(queue, { leaseMs: LONG_MS });
+    const { value: first } = await loop.next();
+    assert.ok(first?.item.token);
+    // As if this one had stalled for longer than its lease.
+    await queue.extendLease(first.item.id, first.item.token, 1);
+    await until(async () => (await queue.stats()).pending === 2);
+    const { id, token } = await takeLeased(queue, LONG_MS);
+    assert.equal(id, first.item.id);
+    await queue.ack(id, token);
+    await refused(first.nack(), 'LEASE_LOST', 'Transient');
+    const { value: second } = await loop.next();
+    assert.equal(second && text(second.item), 'b');
+    await loop.return();
+    assert.equal((await queue.stats()).pending, 1);
   },
 
   'receive answers at once with what is pending, and looks once without a wait': async ({ open }) => {
