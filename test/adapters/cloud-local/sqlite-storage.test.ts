@@ -58,6 +58,22 @@ describe('a lock', () => {
 });
 
 describe('the file', () => {
+  test('that another process has not finished making is waited for, until busyTimeoutMs is over', async () => {
+    await (await SqliteStorage.open(file())).close();
+    await sql(file(), 'PRAGMA journal_mode = DELETE');
+    // Who reads a file that has no write-ahead log yet keeps others from giving it one.
+    const other = await new Promise<sqlite3.Database>((resolve) => {
+      const database = new sqlite3.Database(file(), () =>
+        database.exec('BEGIN; SELECT * FROM entry', () => resolve(database)),
+      );
+    });
+    await expect(SqliteStorage.open(file(), { busyTimeoutMs: 50 })).rejects.toMatchObject({ code: 'STORAGE_BUSY' });
+    const opening = open(file(), { busyTimeoutMs: 60_000 });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => other.close(resolve));
+    expect(await put(await opening, 'a')).toBe(true);
+  });
+
   test('its folders are made, and it keeps a write-ahead log', async () => {
     const storage = await open(file('deep/er/x.db'));
     expect(storage.durability).toBe('full');
