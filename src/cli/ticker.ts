@@ -48,7 +48,8 @@ export class Ticker {
   #tick(): void {
     if (this.#how === 'lines') tell(this.#cli, this.#text());
     else {
-      const columns = this.#cli.stderr.columns ?? 80;
+      // 0 on a terminal that tells no width, as in a CI or under `docker exec -t`.
+      const columns = this.#cli.stderr.columns || 80;
       this.#cli.stderr.write(`\r${this.#text().slice(0, columns - 1)}\x1b[K`);
       this.#drawn = true;
     }

@@ -132,6 +132,8 @@ export interface Instances<T> extends ReadonlyArray<T> {
   /** The name of each in `bindings`, in the same order. */
   readonly names: readonly string[];
   readonly failed: readonly { readonly name: string; readonly error: unknown }[];
+  /** Where there is none at all: why, if the configuration says so, e.g. `plugin "x", which has it, is disabled`. Else `null`. */
+  readonly absent: string | null;
 }
 
 export interface GetAllOptions {

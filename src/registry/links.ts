@@ -85,7 +85,8 @@ export function linksOf(
       ];
       const active = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
       const names = all.filter((_, i) => settled[i]?.status === 'fulfilled').map(({ planned }) => planned.name);
-      return Object.assign(active, { names, failed });
+      const isNone = all.length === 0 && unservable.length === 0;
+      return Object.assign(active, { names, failed, absent: isNone ? plan.whyAbsent(capability.name) : null });
     },
   };
 }

@@ -27,6 +27,8 @@ export interface Plan {
    * Why a capability that nothing serves is not served, and what to bind.
    * @param id the capability with its major, where that was asked for
    */
+  /** Why nothing serves a capability, where a binding or a plugin that is not ready is the reason; else `null`. */
+  whyAbsent(capability: string): string | null;
   explainMissing(capability: string, name?: string, id?: string): Problem;
   /** About what is optional and left out. */
   readonly warnings: readonly string[];
@@ -108,6 +110,11 @@ class Planner implements Plan {
       }
     }
     if (this.problems.length === 0) this.problems.push(...cycles(this.instances));
+  }
+
+  whyAbsent(capability: string): string | null {
+    const away = this.catalog.whoWouldHave(capability)?.replace(/^: /, '');
+    return (this.#leftOut.get(capability) ?? away)?.replace(/\.$/, '') ?? null;
   }
 
   explainMissing(capability: string, name?: string, id?: string): Problem {

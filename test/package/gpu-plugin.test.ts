@@ -74,13 +74,13 @@ withLibrary(`the plugin${NO_COMPILER === null ? '' : ` (skipped: ${NO_COMPILER})
   });
 
   test.each([
-    ['unlisted', []],
-    ['disabled', [{ ...PLUGIN, enabled: false }]],
-  ])('%s: no GPU, what to list, and nothing of it is imported', async (_, plugins) => {
+    ['unlisted', [], 'is built in and not listed; list it under "plugins"'],
+    ['disabled', [{ ...PLUGIN, enabled: false }], 'is disabled'],
+  ])('%s: no GPU, why, and nothing of it is imported', async (_, plugins, why) => {
     const { code, stdout, stderr } = await compute(plugins, fakeLibrary());
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(gpuRows(stdout)).toEqual([
-      'none: no GpuEnumerator is bound: list a plugin that has one under "plugins" in plugins.json, e.g. "rollout.gpu-nvml"',
+      `none: no GpuEnumerator is bound: plugin "rollout.gpu-nvml", which has it, ${why}`,
     ]);
     expect(imported()).toBe(0);
   });

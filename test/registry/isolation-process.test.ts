@@ -29,7 +29,7 @@ describe('what the context has', () => {
             ctx.logger.info('has', { found: [
               ctx.id, ctx.name, ctx.has(Storage), ctx.has(contracts.ObjectStore), ctx.has(Storage, 'other'),
               await storage.get({ namespace: 'n', path: ['k'] }), storage.durability, storage === await ctx.get(Storage),
-              await (await all[0].get('x')).reveal(), all.failed[0].name, all.failed[0].error.code,
+              await (await all[0].get('x')).reveal(), all.failed[0].name, all.failed[0].error.code, all.absent,
             ] });
             for (const name of ['a', 'b']) ctx.own(name, () => console.log('released ' + name));
             ctx.signal.addEventListener('abort', () => console.log('aborted'));
@@ -51,6 +51,7 @@ describe('what the context has', () => {
           contexts.push(options) &&
           Object.assign([{ get: async (name: string) => new SecretValue(`of ${name}`), put() {}, names() {} }], {
             failed: [{ name: 'bad', error: Object.assign(new Error('no'), { code: 'E' }) }],
+            absent: 'not quite',
           }),
       },
     );
@@ -62,7 +63,7 @@ describe('what the context has', () => {
       {
         found: [
           ...['acme.secrets', 'mine', true, false, false],
-          ...[Buffer.from('kept'), 'off', true, 'of x', 'bad', 'E'],
+          ...[Buffer.from('kept'), 'off', true, 'of x', 'bad', 'E', 'not quite'],
         ],
       },
     ]);

@@ -112,11 +112,11 @@ async function open(request: OpenRequest): Promise<Lend> {
       return faceOf(capability, standIn as object);
     },
     getAll: async <T extends object>(capability: Capability<T>, options: GetAllOptions = {}) => {
-      type Answer = { active: object[] } & Pick<Instances<T>, 'names' | 'failed'>;
-      const { active, names, failed } = (await peer.call(ROOT, 'getAll', [key, asked(capability), options])) as Answer;
+      type Answer = { active: object[] } & Pick<Instances<T>, 'names' | 'failed' | 'absent'>;
+      const { active, ...of } = (await peer.call(ROOT, 'getAll', [key, asked(capability), options])) as Answer;
       return Object.assign(
         active.map((each) => faceOf(capability, each)),
-        { names, failed },
+        of,
       );
     },
     own: (resource, dispose) => {

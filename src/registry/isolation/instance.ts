@@ -145,7 +145,8 @@ export class IsolatedInstance {
 
   async getAll(asked: Asked, options: GetAllOptions) {
     const all = await this.#context.getAll(tokenOf(asked), options);
-    return { active: all.map((instance) => lent(asked, instance)), names: all.names, failed: [...all.failed] };
+    const { names, failed, absent } = all;
+    return { active: all.map((instance) => lent(asked, instance)), names, failed: [...failed], absent };
   }
 
   report(health: Parameters<PluginContext['report']>[0]): void {

@@ -94,7 +94,7 @@ describe('each source is reported', () => {
         answering({ ...(await without('no driver').enumerate()), warnings: ['GPU 1: lost'] }),
         failing(new Error('broken')),
       ],
-      { names, failed },
+      { names, failed, absent: null },
     );
     expect(await sourcesOf(enumerators)).toEqual([
       { instance: 'a', source: 'nvml', gpus: 2, reason: null, driverVersion: '550.54', warnings: [] },

@@ -175,6 +175,23 @@ describe('limits of this process', () => {
     expect(await limitsOf(files)).toEqual([4, 700]);
   });
 
+  test('without the list of mounts, cgroups are looked for where container runtimes mount them', async () => {
+    const { '/proc/self/mountinfo': _, ...v2 } = withCgroup2('/app', {
+      'cpu.max': '300000 100000\n',
+      'app/cpu.max': '100000 100000\n',
+      'memory.max': mib(512),
+    });
+    expect(await limitsOf(v2)).toEqual([1, 512]);
+    const v1 = {
+      ...MACHINE,
+      '/proc/self/cgroup': '4:cpu,cpuacct:/docker/1f\n5:memory:/docker/1f\n',
+      '/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '200000\n',
+      '/sys/fs/cgroup/cpu/cpu.cfs_period_us': '100000\n',
+      '/sys/fs/cgroup/memory/memory.limit_in_bytes': mib(256),
+    };
+    expect(await limitsOf(v1)).toEqual([2, 256]);
+  });
+
   test('a membership whose hierarchy is not mounted binds nothing', async () => {
     expect(await limitsOf({ ...MACHINE, '/proc/self/cgroup': '0::/a\n5:memory:/a\n' })).toEqual([null, null]);
   });

@@ -137,10 +137,10 @@ test('the manifest declares the features that the classes have, and their option
 (process.platform === 'linux' ? describe : describe.skip)(
   'GPUs come from plugins (skipped elsewhere than on Linux)',
   () => {
+    const adapters = [{ id: 'test.gpus', provides: 'GpuEnumerator@1' }];
     const hostWith = (code: string | null) => {
       const plugins: unknown[] = ['rollout.cloud-local'];
       if (code !== null) {
-        const adapters = [{ id: 'test.gpus', provides: 'GpuEnumerator@1' }];
         plugins.push(
           space.plugin({
             id: 'test.gpus',
@@ -160,6 +160,33 @@ test('the manifest declares the features that the classes have, and their option
         gpus: [],
         gpuReason: expect.stringContaining('no GpuEnumerator is bound'),
       });
+    });
+
+    test.each([
+      [
+        'a plugin that is disabled',
+        true,
+        { enabled: false },
+        undefined,
+        /plugin ".*test.gpus", which has it, is disabled$/,
+      ],
+      [
+        'a binding that is disabled',
+        true,
+        {},
+        { adapter: 'test.gpus', enabled: false },
+        /bindings.GpuEnumerator says "enabled": false$/,
+      ],
+      ['neither', false, {}, undefined, /plugin "rollout.gpu-nvml", which has it, is built in and not listed; list it/],
+    ])('without one because of %s: the reason says so', async (_, listed, entry, GpuEnumerator, reason) => {
+      const own = listed ? [{ use: space.plugin({ id: 'test.gpus', adapters, code: '' }), ...entry }] : [];
+      const host = await space.host({
+        plugins: ['rollout.cloud-local', ...own],
+        bindings: { ...BINDINGS, ...(GpuEnumerator && { GpuEnumerator }) },
+      });
+      const { gpuReason } = await (await host.get(ComputeHint)).inventory();
+      expect(gpuReason).toMatch(/^no GpuEnumerator is bound: /);
+      expect(gpuReason).toMatch(reason);
     });
 
     test('one that is listed is found, and loaded by the first inventory', async () => {

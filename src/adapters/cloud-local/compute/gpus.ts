@@ -29,8 +29,7 @@ export interface MergedGpus {
   readonly sources: readonly GpuSource[];
 }
 
-const NO_ENUMERATOR =
-  'no GpuEnumerator is bound: list a plugin that has one under "plugins" in plugins.json, e.g. "rollout.gpu-nvml"';
+const WHAT_TO_LIST = 'list a plugin that has one under "plugins" in plugins.json, e.g. "rollout.gpu-nvml"';
 
 /** What is given on top to a function that does not keep to `withinMs` itself, before all of its enumerators are left out. */
 const GRACE_MS = 1_000;
@@ -44,7 +43,7 @@ export async function mergeGpus(
   const enumerators = await inTime('GpuEnumerators were not activated', timeoutMs + GRACE_MS, async () =>
     typeof from === 'function' ? from(timeoutMs) : from,
   ).catch((error: unknown) => Object.assign([], { failed: [{ name: null, error }] }));
-  const { names = [], failed = [] } = enumerators as Partial<Instances<GpuEnumerator>>;
+  const { names = [], failed = [], absent } = enumerators as Partial<Instances<GpuEnumerator>>;
   const answers = await Promise.all(
     enumerators.map((enumerator, i) => ask(enumerator, names[i] ?? null, timeoutMs, options)),
   );
@@ -58,7 +57,8 @@ export async function mergeGpus(
     const who = name === null ? 'GpuEnumerators' : `GpuEnumerator#${name}`;
     sources.push(unanswered(name, `${who} could not be activated: ${messageOf(error)}`));
   }
-  const reason = sources.map((source) => source.reason).join('; ') || NO_ENUMERATOR;
+  const reason =
+    sources.map((source) => source.reason).join('; ') || `no GpuEnumerator is bound: ${absent ?? WHAT_TO_LIST}`;
   return { gpus, reason: gpus.length > 0 ? null : reason, sources };
 }
 

@@ -17,8 +17,7 @@ export interface LinuxLimits {
 /** @see https://docs.kernel.org/admin-guide/cgroup-v2.html and, for version 1, its sibling cgroup-v1/ */
 export function readLimits(files: KernelFiles): LinuxLimits {
   const known = memberships(files);
-  // Where /proc is hidden, the place that every container runtime mounts is all there is to go by.
-  const mounts = known.length > 0 ? cgroupMounts(files) : USUAL_MOUNTS;
+  const mounts = cgroupMounts(files) ?? USUAL_MOUNTS;
   const cpus = [listed(field(files.text('/proc/self/status'), 'Cpus_allowed_list'))];
   const memoryBytes: (number | null)[] = [];
   for (const { controllers, path } of known.length > 0 ? known : USUAL_MEMBERSHIPS) {
@@ -69,10 +68,12 @@ const USUAL_MEMBERSHIPS: readonly Membership[] = USUAL_MOUNTS.map(({ controllers
 
 /**
  * Lines of `/proc/self/mountinfo`: `33 31 0:30 /docker/1f /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct`, with
- * any number of optional fields before the dash.
+ * any number of optional fields before the dash. `null` where it is hidden: the place that every container runtime
+ * mounts is all there is to go by then.
  */
-function cgroupMounts(files: KernelFiles): CgroupMount[] {
-  const lines = files.text('/proc/self/mountinfo')?.split('\n') ?? [];
+function cgroupMounts(files: KernelFiles): CgroupMount[] | null {
+  const lines = files.text('/proc/self/mountinfo')?.split('\n');
+  if (lines === undefined) return null;
   return lines.flatMap((line) => {
     const [mount = '', fileSystem = ''] = line.split(' - ', 2);
     const [, , , top, at] = mount.split(' ').map(unescapeOctal);
