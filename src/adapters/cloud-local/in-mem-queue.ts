@@ -87,7 +87,7 @@ export class InMemQueue implements Queue {
    */
   static async open(storage: Storage, options: InMemQueueOptions = {}): Promise<InMemQueue> {
     const settings = checkOptions(options);
-    const store = await QueueStore.open(storage, settings.name, settings.clock);
+    const store = await QueueStore.open(storage, settings);
     const queue = new InMemQueue(store, settings);
     try {
       await queue.#replay();

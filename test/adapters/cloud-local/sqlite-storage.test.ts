@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync,
 import { dirname } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import sqlite3 from 'sqlite3';
+import { InMemQueue } from '../../../src/adapters/cloud-local/in-mem-queue.js';
 import { SqliteStorage } from '../../../src/adapters/cloud-local/sqlite-storage.js';
 import { Storage } from '../../../src/contracts/index.js';
 import { conformance } from '../../../src/testing/conformance.js';
@@ -186,6 +187,30 @@ describe('group commit', () => {
       Array.from({ length: 10 }, (_, i) => put(storage, `${i}`, new Uint8Array())),
     );
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(4);
+  });
+
+  test('what only deletes is not refused for the values of others, and has a bound of its own', async () => {
+    const storage = await open(file(), { maxUnflushedBytes: 1_000 });
+    await put(storage, 'a');
+    const large = put(storage, 'large', new Uint8Array(5_000));
+    const gone = storage.begin();
+    gone.delete(key('a'));
+    const many = storage.begin();
+    for (let i = 0; i < 5; i++) many.delete(key(`${i}`));
+    const [deleted, refused] = [gone.commit(), many.commit()];
+    await expect(refused).rejects.toMatchObject({ kind: 'Throttled', code: 'BACKLOG_FULL' });
+    expect(await Promise.all([large, deleted])).toEqual([true, true]);
+    expect(await storage.get(key('a'))).toBeNull();
+  });
+
+  test('queues that share a storage wait for each other’s payloads', async () => {
+    const storage = await open(file(), { maxUnflushedBytes: 100_000 });
+    const queues = await Promise.all(['one', 'other'].map((name) => InMemQueue.open(storage, { name })));
+    await Promise.all(queues.map((queue) => queue.enqueue(new Uint8Array(80_000))));
+    for (const queue of queues) {
+      expect((await queue.dequeue())?.payload).toHaveLength(80_000);
+      await queue.close();
+    }
   });
 
   test('commits beyond maxUnflushedBytes are Throttled, unless alone; what was taken is written', async () => {

@@ -5,7 +5,7 @@
  * Transactions follow each other, so calls take effect and are answered in the order in which they were made: an item
  * joins the line after all that were enqueued before it. A transaction that fails, fails all of its calls.
  */
-import { FatalError, RecoverableError } from '../../../contracts/errors.js';
+import { FatalError, isCoreError, RecoverableError } from '../../../contracts/errors.js';
 import type { Storage, StorageTxn } from '../../../contracts/storage.js';
 
 /** One call's part of a transaction. */
@@ -22,12 +22,16 @@ export interface WriteOptions {
   readonly atLeast?: 'full' | 'normal';
 }
 
-/** Of one transaction: more would be held in memory several times, and have everyone wait for all of it. */
-const TXN_BYTES_MAX = 16 * 2 ** 20;
+/** Of one transaction: more would have everyone wait for all of it. */
 const TXN_CALLS_MAX = 4_096;
+
+/** How soon a transaction that the Storage had no room for is tried again, ms: doubled each time, up to the second. */
+const RETRY_MS_MIN = 2;
+const RETRY_MS_MAX = 100;
 
 export class Commits {
   readonly #storage: Storage;
+  readonly #txnBytesMax: number;
   #waiting: Write[] = [];
   #underWay: Write[] = [];
   /** Other calls that the Storage has not answered, each with what rejects its caller. */
@@ -37,15 +41,19 @@ export class Commits {
 
   readonly #onFailed: () => void;
 
-  /** @param onFailed called when a transaction fails, before its calls are told */
-  constructor(storage: Storage, onFailed: () => void = () => {}) {
+  /**
+   * @param txnBytesMax bytes of one transaction, unless a single call brings more
+   * @param onFailed called when a transaction fails, before its calls are told or it is tried again
+   */
+  constructor(storage: Storage, txnBytesMax: number, onFailed: () => void = () => {}) {
     this.#storage = storage;
+    this.#txnBytesMax = txnBytesMax;
     this.#onFailed = onFailed;
   }
 
   /**
    * Writes along with others, and resolves after the commit.
-   * @param fill adds the writes; called once, later
+   * @param fill adds the writes; called later, and again when the Storage had no room for them
    */
   write(fill: (txn: StorageTxn) => void, { bytes = 0, atLeast = 'full' }: WriteOptions = {}): Promise<void> {
     return new Promise((resolve, reject) => this.enter({ bytes, atLeast, fill, stored: resolve, failed: reject }));
@@ -119,7 +127,7 @@ export class Commits {
     let count = 0;
     for (const write of this.#waiting) {
       bytes += write.bytes;
-      if (count > 0 && (bytes > TXN_BYTES_MAX || count === TXN_CALLS_MAX)) break;
+      if (count > 0 && (bytes > this.#txnBytesMax || count === TXN_CALLS_MAX)) break;
       count += 1;
     }
     if (count < this.#waiting.length) return this.#waiting.splice(0, count);
@@ -128,7 +136,23 @@ export class Commits {
     return all;
   }
 
+  /** What others have committed to the same Storage may be too much for now: then it waits, as they will be flushed. */
   async #commit(writes: readonly Write[]): Promise<void> {
+    for (let delayMs = RETRY_MS_MIN; ; delayMs = Math.min(2 * delayMs, RETRY_MS_MAX)) {
+      try {
+        await this.#tryCommit(writes);
+        return;
+      } catch (error) {
+        // Refused already: nobody is there to be told.
+        if (!isCoreError(error) || error.code !== 'BACKLOG_FULL' || this.#refusal !== null) throw error;
+      }
+      this.#onFailed();
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+    }
+  }
+
+  async #tryCommit(writes: readonly Write[]): Promise<void> {
+    if (this.#refusal !== null) throw this.#refusal;
     const txn = this.#storage.begin();
     let durable = false;
     for (const write of writes) {

@@ -16,6 +16,8 @@ export interface InMemQueueOptions {
   readonly memoryBytesMax?: number;
   /** Payload bytes of the whole backlog. Default none: the disk is the bound. */
   readonly maxPendingBytes?: number;
+  /** Payload bytes that are given to the Storage at once; further enqueues wait for their flush. Default 16 MiB. */
+  readonly maxUnflushedBytes?: number;
   /**
    * What an `enqueue` beyond `maxPendingBytes` does: rejects `Throttled`, code `BACKLOG_FULL`, or waits in turn until
    * enough has been worked off, its `signal` aborts, or the queue closes. Default `reject`.
@@ -40,6 +42,7 @@ const KNOWN = [
   'payloadBytesMax',
   'memoryBytesMax',
   'maxPendingBytes',
+  'maxUnflushedBytes',
   'whenFull',
   'maxAttempts',
   'keyRetentionMs',
@@ -77,6 +80,7 @@ export function checkOptions(given: InMemQueueOptions): InMemQueueSettings {
     payloadBytesMax: Math.min(bounded('payloadBytesMax', 64 * 2 ** 20, 1, PAYLOAD_BYTES_MAX), maxPendingBytes),
     memoryBytesMax: bounded('memoryBytesMax', 256 * 2 ** 20, 0),
     maxPendingBytes,
+    maxUnflushedBytes: bounded('maxUnflushedBytes', 16 * 2 ** 20, 1),
     whenFull,
     maxAttempts: bounded('maxAttempts', Number.POSITIVE_INFINITY, 1),
     keyRetentionMs: bounded('keyRetentionMs', 0, 0, WAIT_MS_MAX),

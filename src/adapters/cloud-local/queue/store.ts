@@ -32,6 +32,14 @@ export interface ItemRecord {
   readonly untilMs?: number;
 }
 
+export interface QueueStoreOptions {
+  /** `null` for the queue that has no name. */
+  readonly name: string | null;
+  readonly clock: Clock;
+  /** Bytes of one transaction, unless a single call brings more. */
+  readonly maxUnflushedBytes: number;
+}
+
 /** Called for each row, in the order of the ids, and waited for where it has to be. False ends the reading. */
 export type Visit = (id: QueueItemId, payload: Uint8Array) => boolean | Promise<boolean>;
 
@@ -56,11 +64,12 @@ export class QueueStore {
   /** As it is stored, or is about to be by the transaction under way. Empty: whatever is stored, it is to be set anew. */
   #mark = '';
 
-  private constructor(storage: Storage, lock: AsyncDisposable, suffix: string, clock: Clock) {
+  private constructor(storage: Storage, lock: AsyncDisposable, { name, clock, maxUnflushedBytes }: QueueStoreOptions) {
+    const suffix = name === null ? '' : `.${name}`;
     this.#storage = storage;
     this.#lock = lock;
     this.#clock = clock;
-    this.#commits = new Commits(storage, () => {
+    this.#commits = new Commits(storage, maxUnflushedBytes, () => {
       this.#mark = '';
     });
     this.#items = `cloudlocal_queue${suffix}`;
@@ -73,10 +82,11 @@ export class QueueStore {
    * Takes the queue's lock, so that no second process and no second instance works on the same rows.
    * @throws FatalError ConfigInvalid, code `LOCKED`, naming the holder and its process id
    */
-  static async open(storage: Storage, name: string | null, clock: Clock): Promise<QueueStore> {
+  static async open(storage: Storage, options: QueueStoreOptions): Promise<QueueStore> {
+    const { name } = options;
     const holder = name === null ? 'queue' : `queue ${name}`;
     const lock = await storage.lock(lockName(name), { holder }).catch((error) => Promise.reject(withWayOut(error)));
-    return new QueueStore(storage, lock, name === null ? '' : `.${name}`, clock);
+    return new QueueStore(storage, lock, options);
   }
 
   /**

@@ -28,7 +28,7 @@ const LEVELS: readonly StorageDurability[] = ['off', 'normal', 'full'];
 export interface FlusherOptions {
   /** What a commit survives at most, and where it asks for nothing else. */
   readonly durability: StorageDurability;
-  /** Bytes that may wait or be under way, those of keys and what else a write takes included; a commit beyond them is refused, unless it is alone. */
+  /** Bytes that may wait or be under way, those of keys and what else a write takes included; a commit beyond them is refused, unless it is alone of its kind. */
   readonly maxUnflushedBytes: number;
   /** Told of each commit's writes, in order, after the flush and before the commit resolves. */
   onCommitted(writes: Iterable<Write>): void;
@@ -36,8 +36,12 @@ export interface FlusherOptions {
   confirm(): void;
 }
 
+/** What makes room is not refused for what needs it: commits that only delete have a bound of their own. */
+type Kind = 'puts' | 'deletes';
+
 interface Commit {
   readonly batch: Batch;
+  readonly kind: Kind;
   readonly bytes: number;
   resolve(committed: boolean): void;
   reject(error: unknown): void;
@@ -49,7 +53,7 @@ export class Flusher {
   readonly #statements: Statements;
   readonly #namespaces = new Map<string, number>();
   #waiting: Commit[] = [];
-  #unflushedBytes = 0;
+  readonly #unflushedBytes: Record<Kind, number> = { puts: 0, deletes: 0 };
   #running: Promise<void> | null = null;
   /** What the connection syncs at the moment; `null` after a call that failed and was to change it. */
   #level: StorageDurability | null;
@@ -68,16 +72,18 @@ export class Flusher {
 
   commit(batch: Batch): Promise<boolean> {
     const bytes = bytesOf(batch);
+    const kind = kindOf(batch);
+    const unflushed = this.#unflushedBytes[kind];
     const { maxUnflushedBytes } = this.#options;
-    if (this.#unflushedBytes > 0 && this.#unflushedBytes + bytes > maxUnflushedBytes) {
+    if (unflushed > 0 && unflushed + bytes > maxUnflushedBytes) {
       const message = `commits of ${maxUnflushedBytes} bytes wait to be written; wait for some of them, then retry`;
       return Promise.reject(
         new RecoverableError('Throttled', message, { code: 'BACKLOG_FULL', context: { maxUnflushedBytes } }),
       );
     }
-    this.#unflushedBytes += bytes;
+    this.#unflushedBytes[kind] += bytes;
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ batch, bytes, resolve, reject });
+      this.#waiting.push({ batch, kind, bytes, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -99,7 +105,7 @@ export class Flusher {
     while (this.#waiting.length > 0) {
       const commits = this.#take();
       await this.#settle(commits);
-      for (const { bytes } of commits) this.#unflushedBytes -= bytes;
+      for (const { kind, bytes } of commits) this.#unflushedBytes[kind] -= bytes;
     }
     this.#running = null;
   }
@@ -297,6 +303,11 @@ function bytesOf({ writes, checks }: Batch): number {
   for (const [text, { value }] of writes) bytes += WRITE_BYTES + text.length + (value?.byteLength ?? 0);
   for (const { expected } of checks) bytes += WRITE_BYTES + (expected?.byteLength ?? 0);
   return bytes;
+}
+
+function kindOf({ writes }: Batch): Kind {
+  for (const { value } of writes.values()) if (value !== null) return 'puts';
+  return 'deletes';
 }
 
 /** The last write of each key, in order. */

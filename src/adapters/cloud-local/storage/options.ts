@@ -8,8 +8,9 @@ export interface SqliteStorageOptions {
   /** How long a flush or a read waits for another process, ms, before it is refused as `Transient`. Default 5,000. */
   readonly busyTimeoutMs?: number;
   /**
-   * Bytes that may wait to be written: keys, values, and 200 for each write and check; a commit beyond them rejects `Throttled`, code `BACKLOG_FULL`, unless it
-   * is the only one. Default 256 MiB.
+   * Bytes that may wait to be written: keys, values, and 200 for each write and check; a commit beyond them rejects
+   * `Throttled`, code `BACKLOG_FULL`, unless it is the only one. Commits that only delete are counted apart, so that none
+   * is refused for the values of others. Default 256 MiB.
    */
   readonly maxUnflushedBytes?: number;
 }

@@ -6,6 +6,7 @@ import {
   FatalError,
   LeaseToken,
   type QueueItemId,
+  RecoverableError,
   type Storage,
   type StorageKey,
 } from '../../../../src/contracts/index.js';
@@ -24,6 +25,16 @@ afterEach(async () => {
   jest.restoreAllMocks();
   await storage.close();
 });
+
+/** The storage, once whoever had its queue has let go of it. */
+async function freed(): Promise<Storage> {
+  await until(async () => {
+    const lock = await storage.lock('queue', { holder: 'test' }).catch(() => null);
+    await lock?.[Symbol.asyncDispose]();
+    return lock !== null;
+  });
+  return storage;
+}
 
 describe('who owns a queue', () => {
   test('a second opener is refused, naming holder and process; close frees the queue', async () => {
@@ -209,6 +220,55 @@ describe('bounds', () => {
     const again = await InMemQueue.open(storage);
     expect(second).toBeDefined();
     expect(await takeAll(again)).toEqual(['bbbb', 'cccc', 'e']);
+    await again.close();
+  });
+
+  test('maxUnflushedBytes: an enqueue waits for the flush of those before it', async () => {
+    const held = hooked(storage);
+    const queue = await InMemQueue.open(held.storage, { maxUnflushedBytes: 10 });
+    const releases: (() => void)[] = [];
+    held.hook = async (commit) => {
+      await new Promise<void>((resolve) => releases.push(resolve));
+      return commit();
+    };
+    const done: string[] = [];
+    const sent = ['aaaa', 'bbbb', 'cccc', 'longer than all'].map((name) =>
+      queue.enqueue(bytes(name)).then(() => done.push(name)),
+    );
+    for (const [flushed, names] of [['aaaa', 'bbbb'], ['cccc'], ['longer than all']].entries()) {
+      await until(() => releases.length === flushed + 1);
+      expect(done).not.toContain(names[0]);
+      releases[flushed]?.();
+      await until(() => names.every((name) => done.includes(name)));
+    }
+    await Promise.all(sent);
+    held.hook = (commit) => commit();
+    expect(await takeAll(queue)).toEqual(['aaaa', 'bbbb', 'cccc', 'longer than all']);
+    await queue.close();
+  });
+
+  test('a storage that has no room for now is waited for: the call is made again, with all that it writes', async () => {
+    const full = hooked(storage);
+    const queue = await InMemQueue.open(full.storage, { closeTimeoutMs: 50 });
+    let refusals = 3;
+    const refuse = async (commit: () => Promise<boolean>) => {
+      refusals -= 1;
+      if (refusals < 0) return commit();
+      throw new RecoverableError('Throttled', 'too much waits', { code: 'BACKLOG_FULL' });
+    };
+    full.hook = refuse;
+    await Promise.all([queue.enqueue(bytes('a'), { key: 'k' }), queue.enqueue(bytes('b'))]);
+    expect(refusals).toBe(-1);
+    expect(await storedIds(storage, 'cloudlocal_queue_ids')).toEqual(['mark']);
+    // One that never has room costs close no more than its time, and writes nothing after it.
+    refusals = Number.POSITIVE_INFINITY;
+    const late = codeOf(queue.enqueue(bytes('c')));
+    await turn();
+    await queue.close();
+    expect(await late).toBe('CLOSE_TIMEOUT');
+    full.hook = (commit) => commit();
+    const again = await InMemQueue.open(await freed());
+    expect(await takeAll(again)).toEqual(['a', 'b']);
     await again.close();
   });
 

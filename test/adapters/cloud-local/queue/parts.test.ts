@@ -145,7 +145,7 @@ describe('Commits', () => {
         transactions.push(0);
         release = () => commit().then(resolve, reject);
       });
-    const commits = new Commits(held.storage);
+    const commits = new Commits(held.storage, 1_000);
     const answers: string[] = [];
     const write = (name: string) =>
       commits
@@ -171,7 +171,7 @@ describe('Commits', () => {
     const storage = await MemoryStorage.open();
     const failing = hooked(storage);
     failing.hook = () => Promise.reject(new Error('disk full'));
-    const commits = new Commits(failing.storage);
+    const commits = new Commits(failing.storage, 1_000);
     const put = (txn: StorageTxn) => txn.put({ namespace: 'n', path: ['a'] }, new Uint8Array());
     const outcomes = await Promise.allSettled([commits.write(put), commits.write(put)]);
     expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
