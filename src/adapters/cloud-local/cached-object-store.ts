@@ -178,8 +178,9 @@ export class CachedObjectStore implements ObjectStore {
   }
 
   /** The store behind is not ours to close. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.settled();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.settled();
+    await this.#cache[Symbol.asyncDispose]();
   }
 
   /** What the folder has, or `undefined` where the store behind has to be asked. */

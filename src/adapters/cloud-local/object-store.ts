@@ -58,7 +58,8 @@ export interface FsObjectStoreOptions {
   readonly maxBlobBytes?: number;
   /**
    * Bytes that all blobs together may take, sidecars not counted. A put that would go beyond is refused before it
-   * writes: `Throttled`, code `STORE_FULL`. Other processes' last MiB each may be missed. Default: no limit.
+   * writes: `Throttled`, code `STORE_FULL`. Of other processes, only what they put in that moment may be missed.
+   * Default: no limit.
    */
   readonly maxStoreBytes?: number;
 }
@@ -343,6 +344,11 @@ export class FsObjectStore implements ObjectStore {
       ...this.#counts,
       corrupt: this.#reader.corruptCount,
     };
+  }
+
+  /** Nothing depends on it: a process may end without. Whoever opens the store next goes on from what this one has told. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#publisher.usage.end();
   }
 
   /** Bytes of all blobs, by looking at each: for a store that an earlier version made. */

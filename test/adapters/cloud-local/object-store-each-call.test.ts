@@ -48,18 +48,21 @@ describe.each(['sync', 'async'] as const)('one call fails (io %s)', (io) => {
         const root = newRoot();
         const file = join(dirname(root), 'file');
         fs.writeFileSync(file, large);
-        const otherId = await (await FsObjectStore.open(root, { durability: 'none' })).putBytes(other);
+        const first = await FsObjectStore.open(root, { durability: 'none' });
+        const otherId = await first.putBytes(other);
+        await first[Symbol.asyncDispose]();
         let hits = 0;
         let failures = 0;
         for (let n = 0; n < CALLS_MAX; n++) {
           let made = 0;
           let isArmed = false;
           const { files, log } = recordedFiles(() => (isArmed && made++ === n ? errno : undefined));
-          const store = await FsObjectStore.open(root, { io }, { files });
+          const failing = await FsObjectStore.open(root, { io }, { files });
           log.length = 0;
           isArmed = true;
-          const result = await operation({ store, file, otherId }).catch((error: unknown) => error);
+          const result = await operation({ store: failing, file, otherId }).catch((error: unknown) => error);
           isArmed = false;
+          await failing[Symbol.asyncDispose]();
           if (made <= n) break;
           hits += 1;
           if (isCoreError(result)) {
@@ -68,6 +71,7 @@ describe.each(['sync', 'async'] as const)('one call fails (io %s)', (io) => {
           } else expect(result).not.toBeInstanceOf(Error);
           const opened = log.filter((entry) => entry.startsWith('<open')).length;
           expect(log.filter((entry) => entry.startsWith('>close'))).toHaveLength(opened);
+          const store = await FsObjectStore.open(root, { io });
           expect(await store.verify()).toMatchObject({ faultCount: 0 });
           // Where removing the draft was what failed, and what the draft's own end made of it.
           expect(drafts(root).length).toBeLessThanOrEqual(1);
@@ -76,6 +80,7 @@ describe.each(['sync', 'async'] as const)('one call fails (io %s)', (io) => {
           const again = await operation({ store, file, otherId });
           expect(isCoreError(again)).toBe(false);
           for await (const id of store.list()) if (id !== otherId) await store.delete(id);
+          await store[Symbol.asyncDispose]();
           fs.rmSync(`${file}.out`, { force: true });
         }
         expect(hits).toBeGreaterThan(1);

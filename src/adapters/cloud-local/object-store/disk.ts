@@ -44,9 +44,6 @@ export type FileCalls = Pick<
 /** Windows flushes only what is open for writing, and has no flush of folders: its names are durable on their own. */
 const WINDOWS = process.platform === 'win32';
 
-/** Opens a file that is there to add to its end. */
-export const APPEND = fs.constants.O_WRONLY | fs.constants.O_APPEND;
-
 /** The errno that an error of this file carries, e.g. `ENOENT`. */
 export function errnoOf(error: unknown): unknown {
   return isCoreError(error) ? error.context.errno : undefined;
@@ -103,8 +100,8 @@ export class Disk {
     }
   }
 
-  /** @param flags `r` to read, `wx` to make a file that must not be there yet, {@link APPEND} */
-  open(path: string, flags: 'r' | 'r+' | 'wx' | typeof APPEND): Eventual<OpenFile> {
+  /** @param flags `r` to read, `r+` to write as well, `wx` to make a file that must not be there yet */
+  open(path: string, flags: 'r' | 'r+' | 'wx'): Eventual<OpenFile> {
     if (!this.#inPlace.enter()) {
       return this.#inPlace.later<OpenFile>(
         `open ${path}`,
@@ -223,23 +220,6 @@ export class Disk {
         NO_CLONE.has(error?.code ?? '') ? done(null, false) : done(error, true),
       ),
     );
-  }
-
-  /** Adds bytes to the end of a file, in one call; false when there is no such file. */
-  async append(path: string, bytes: Uint8Array): Promise<boolean> {
-    let file: OpenFile;
-    try {
-      file = await this.open(path, APPEND);
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return false;
-      throw error;
-    }
-    try {
-      await file.write(bytes);
-      return true;
-    } finally {
-      await file.close();
-    }
   }
 
   #mkdir(path: string): Eventual<void> {

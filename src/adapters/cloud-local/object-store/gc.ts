@@ -101,11 +101,16 @@ export async function collect(store: GcStore, options: GcOptions): Promise<GcRep
   const oldMs = Date.now() - graceMs;
   const kept = await idsToKeep(keep, signal);
   const sweep = new Sweep(store, { oldMs, dryRun, removalsPerSMax, signal });
+  const { usage } = store.publisher;
+  const usedBefore = dryRun ? null : await usage.totals();
   if (!dryRun) await sweep.restoreLeft();
   for await (const shard of store.shards()) {
     await sweep.shard(shard, kept, () => onProgress?.(sweep.report()));
   }
-  if (!dryRun) await sweep.drafts();
+  if (!dryRun) {
+    await sweep.drafts();
+    await usage.correct(usedBefore, sweep.sizes, sweep.report().bytesRemoved);
+  }
   return sweep.report();
 }
 
@@ -133,6 +138,8 @@ class Sweep {
   readonly #store: GcStore;
   readonly #options: SweepOptions;
   readonly #counts = { scanned: 0, kept: 0, young: 0, removed: 0, bytesRemoved: 0, broughtBack: 0 };
+  /** Bytes of the blobs that are left. */
+  sizes = 0;
   #restored = 0;
   /** When the next removal is due. */
   #nextMs = 0;
@@ -169,8 +176,7 @@ class Sweep {
     const blobs = new Set(own.filter((name) => BLOB_NAME.test(name)));
     for (const id of blobs) {
       this.#options.signal?.throwIfAborted();
-      if (kept.has(id as ContentId)) this.#counts.kept += 1;
-      else await this.#blob(id as ContentId);
+      await this.#blob(id as ContentId, kept.has(id as ContentId));
       this.#counts.scanned += 1;
       if (this.#counts.scanned % PROGRESS_STEP === 0) progress();
     }
@@ -185,20 +191,25 @@ class Sweep {
     this.#draftsRemoved = await sweepDrafts(this.#store.disk, this.#store.layout);
   }
 
-  async #blob(id: ContentId): Promise<void> {
+  async #blob(id: ContentId, isKept: boolean): Promise<void> {
     const { disk, layout, publisher } = this.#store;
+    if (isKept) this.#counts.kept += 1;
     const found = await disk.stat(layout.blob(id));
     // Deleted by somebody since the folder was read, or not a file of ours.
     if (!found?.isFile()) return;
-    if (found.mtimeMs > this.#options.oldMs) {
-      this.#counts.young += 1;
+    if (isKept || found.mtimeMs > this.#options.oldMs) {
+      if (!isKept) this.#counts.young += 1;
+      this.sizes += found.size;
       return;
     }
     if (!this.#options.dryRun) {
       const condemned = layout.condemned(id);
       if (!((await this.#take(layout.blob(id), condemned)) && (await disk.unlink(condemned)))) {
         // By whoever asked for it, or now. Else somebody has deleted it.
-        if ((await publisher.find(id)) !== undefined) this.#counts.broughtBack += 1;
+        const back = await publisher.find(id);
+        if (back === undefined) return;
+        this.#counts.broughtBack += 1;
+        this.sizes += back.size;
         return;
       }
       await publisher.usage.remove(found.size);

@@ -6,7 +6,7 @@
  * <root>/ab/cd/abcd…                 a blob; its name is the BLAKE3-256 of its bytes
  * <root>/ab/cd/abcd….meta.json       its sidecar: { size, contentType, createdAtMs }
  * <root>/tmp/                        drafts: what is not committed yet, or never was
- * <root>/usage/added, removed        how many MiB came and went: their sizes in bytes (usage.ts)
+ * <root>/usage/                      how many bytes came and went, as each instance has told (tallies.ts)
  * <root>/gc/abcd…                    a blob that a collection is about to remove, and may still be asked back
  * <root>/quarantine/abcd…            a corrupt blob that verify took out; never removed by this adapter
  * ```

@@ -99,6 +99,12 @@ export class OpenFile {
     return this.#writeRest(bytes, first);
   }
 
+  /** Writes `bytes` over the beginning. One call at a time. */
+  rewrite(bytes: Uint8Array): Eventual<void> {
+    this.#written = 0;
+    return this.write(bytes);
+  }
+
   async #writeRest(bytes: Uint8Array, first: Eventual<number>): Promise<void> {
     let count = await first;
     this.#written += count;

@@ -74,7 +74,7 @@ export async function verifyStore(store: VerifyStore, given: VerifyOptions | und
   ]);
   check.signal('options.signal', options.signal)?.throwIfAborted();
   const { prefix, after, signal } = options;
-  const usedBefore = await store.publisher.usage.sum();
+  const usedBefore = await store.publisher.usage.totals();
   const ids = store.list({ prefix, after, signal })[Symbol.asyncIterator]();
   const walk = new Walk(store, options);
   const lane = async () => {
@@ -84,7 +84,7 @@ export async function verifyStore(store: VerifyStore, given: VerifyOptions | und
   const lanes = await Promise.allSettled(Array.from({ length: BLOBS_AT_ONCE }, lane));
   for (const result of lanes) if (result.status === 'rejected') throw result.reason;
   const isWhole = !prefix && after === undefined;
-  if (isWhole) await store.publisher.usage.correct(usedBefore, walk.sizes);
+  if (isWhole) await store.publisher.usage.correct(usedBefore, walk.sizes, walk.sizesMoved);
   return walk.report();
 }
 
@@ -95,6 +95,8 @@ class Walk {
   readonly #faults: VerifyFault[] = [];
   /** Bytes of the blobs that are in their place. */
   sizes = 0;
+  /** Bytes of those that were put aside. */
+  sizesMoved = 0;
   #isEnded = false;
 
   constructor(store: VerifyStore, options: VerifyOptions) {
@@ -207,6 +209,7 @@ class Walk {
       await file.close();
     }
     this.sizes -= blob?.size ?? 0;
+    this.sizesMoved += blob?.size ?? 0;
     await publisher.usage.remove(blob?.size ?? 0);
     return path;
   }
