@@ -266,10 +266,13 @@ function report(error: unknown, io: Io, { json = false, verbose = false, documen
   // The user knows: he asked for it.
   if (io.signal.aborted && error === io.signal.reason) return 1;
   const message = error instanceof Error ? error.message : String(error);
-  tell(io, blaming(message, error));
+  const told = blaming(message, error);
+  tell(io, told);
   if (verbose) writeLine(io.stderr, inspect(error));
   if (json && !documentBegun) {
-    const document = isCoreError(error) ? error.toJSON() : { name: (error as Error).name, message };
+    const document = isCoreError(error)
+      ? { ...error.toJSON(), message: told }
+      : { name: (error as Error).name, message };
     writeLine(io.stdout, JSON.stringify({ error: document }, null, 2));
   }
   return error instanceof UsageError || (isCoreError(error) && error.kind === 'ConfigInvalid') ? 2 : 1;

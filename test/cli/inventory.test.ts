@@ -475,6 +475,10 @@ describe('secrets', () => {
       code: 1,
       stderr: 'rollout-cloud: SecretStore#default (adapter odd.one): the url is not reachable\n',
     });
+    const { stdout } = await place.run(['secrets', 'list', '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({
+      error: { code: 'NO_SERVER', message: 'SecretStore#default (adapter odd.one): the url is not reachable' },
+    });
   });
 
   beforeEach(() => {

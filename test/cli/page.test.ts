@@ -15,7 +15,7 @@ const PAGE = fileURLToPath(new URL('../../docs/command-line.md', import.meta.url
 
 const INTRODUCTION = `# The command line
 
-Every capability that \`plugins.json\` binds, from a shell. Data is on stdout, everything else (errors, warnings, progress) on stderr; with \`--json\` stdout is one JSON document, or a list, an error included. Colours, tables and progress are for terminals, and \`NO_COLOR\` turns colours off.
+Every capability that \`plugins.json\` binds, from a shell. Data is on stdout, everything else (errors, warnings, progress, and what plugins write to the \`console\`) on stderr; with \`--json\` stdout is one JSON document, or a list, an error included. Colours, tables and progress are for terminals, and \`NO_COLOR\` turns colours off.
 
 Exit codes: 0 done; 1 an operation or a check failed; 2 wrong usage or configuration; 128 plus its number when a signal ended it (130: Ctrl-C); 141 when whoever read the output left before the end. Ctrl-C once finishes what is under way; once more gives it up.
 
