@@ -110,6 +110,7 @@ function doorBefore<T extends object, I extends T>(token: Capability<T>, impl: I
     const call = method as (...args: unknown[]) => unknown;
     own.set(name, (...args: unknown[]) => (end === null ? call(...args) : refuse(token, traits, end, kindOf(call))));
   }
+  const hasDoor = own.size > 0;
   const { close, [Symbol.asyncDispose]: dispose } = impl as { close?: () => Promise<void> } & Partial<AsyncDisposable>;
   const closes = close ?? dispose;
   if (closes !== undefined) {
@@ -126,9 +127,36 @@ function doorBefore<T extends object, I extends T>(token: Capability<T>, impl: I
   BEHIND.set(door, { impl, given });
   onShut(door, () => {
     end ??= LET_GO;
+    if (!hasDoor)
+      for (const [name, kind] of likelyMethods(impl)) own.set(name, () => refuse(token, traits, LET_GO, kind));
   });
   return door;
 }
+
+/** Of any object: not calls of a contract. */
+export const NO_CALLS: ReadonlySet<string> = new Set(
+  'constructor close drain health then toJSON toString valueOf'.split(' '),
+);
+
+/** What may be called on an instance whose contract has no door, and so does not say. Calls none of them. */
+function* likelyMethods(impl: object): Iterable<[string, MethodKind]> {
+  for (let it = impl; it !== null && Object.getPrototypeOf(it) !== null; it = Object.getPrototypeOf(it)) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(it))) {
+      if (typeof value !== 'function' || NO_CALLS.has(name)) continue;
+      yield [name, toldKind(value) ?? 'synchronous'];
+    }
+  }
+}
+
+/** How a function answers, where it says so itself. */
+export function toldKind(method: unknown): MethodKind | undefined {
+  return KINDS[Object.prototype.toString.call(method)];
+}
+
+const KINDS: Readonly<Record<string, MethodKind>> = {
+  '[object AsyncFunction]': 'async',
+  '[object AsyncGeneratorFunction]': 'iterable',
+};
 
 /** What each door stands before. */
 const BEHIND = new WeakMap<object, { readonly impl: object; readonly given: AdapterTraits | undefined }>();

@@ -4,7 +4,7 @@
  * The result passes for what it decorates: it is an `instanceof` the same class, has the same properties and symbols, and
  * what is not a call of the contract (`close`, `health`, `drain`, methods beyond the contract) goes to it untouched.
  */
-import { facade, failing, type MethodKind, methodsOf } from './capability.js';
+import { facade, failing, type MethodKind, methodsOf, NO_CALLS, toldKind } from './capability.js';
 import { KNOWN_CAPABILITIES } from './known.js';
 
 /** One call of a contract's method. */
@@ -40,9 +40,6 @@ const CALLS_ON_ANSWERS: Readonly<Record<string, Readonly<Record<string, string>>
   'Storage@1': { begin: 'commit' },
 };
 
-/** Of any object: not calls of a contract. */
-const PASSING = new Set(['constructor', 'close', 'drain', 'health', 'then', 'toJSON', 'toString', 'valueOf']);
-
 type Method = (...args: unknown[]) => unknown;
 
 /**
@@ -66,9 +63,9 @@ export function decorate<T extends object>(capability: string, inner: T, around:
   const byAnswer = new Proxy(plain, {
     get(target, property) {
       const value: unknown = Reflect.get(target, property);
-      if (typeof value !== 'function' || typeof property !== 'string' || PASSING.has(property)) return value;
+      if (typeof value !== 'function' || typeof property !== 'string' || NO_CALLS.has(property)) return value;
       if (!byName.has(property)) {
-        const kind = KINDS[Object.prototype.toString.call((inner as Record<string, unknown>)[property])];
+        const kind = toldKind((inner as Record<string, unknown>)[property]);
         byName.set(property, kind ? wrap(inner, property, kind, around) : wrapByAnswer(inner, property, around));
       }
       return byName.get(property);
@@ -95,11 +92,6 @@ function noted<T extends object>(decoration: T): T {
 export function isDecoration(value: object): boolean {
   return DECORATIONS.has(value);
 }
-
-const KINDS: Readonly<Record<string, MethodKind>> = {
-  '[object AsyncFunction]': 'async',
-  '[object AsyncGeneratorFunction]': 'iterable',
-};
 
 function wrap(inner: object, name: string, kind: MethodKind, { call, iterate, answer }: Around): Method {
   const forward = (args: readonly unknown[]) => (inner as Record<string, Method>)[name]?.(...args);

@@ -129,6 +129,28 @@ test('what a plugin answers again for another instance serves there: only the on
   delete shared[`${space.folder}/objects`];
 });
 
+test('of a contract without a door, whatever can be called is CLOSED', async () => {
+  const Bare = capability<{ on(): string; wait(): Promise<string>; all(): AsyncIterable<string> }>('acme.bare/Bare', {
+    major: 1,
+  });
+  const adapters = [{ id: 'acme.bare', provides: 'acme.bare/Bare@1' }];
+  const use = space.plugin({
+    id: 'acme.bare',
+    adapters,
+    manifest: { contributes: { adapters, capabilities: [{ id: 'acme.bare/Bare@1' }] } },
+    code: `
+      class It { on() { return 'on'; } async wait() { return 'waited'; } async *all() { yield 'one'; } }
+      export default definePlugin({ adapters: { 'acme.bare': () => new It() } });`,
+  });
+  const host = await space.host({ plugins: [use], bindings: { 'acme.bare/Bare': { adapter: 'acme.bare' } } });
+  const bare = await host.get(Bare);
+  expect([bare.on(), await bare.wait()]).toEqual(['on', 'waited']);
+  await host.stop();
+  expect(() => bare.on()).toThrow(expect.objectContaining(CLOSED));
+  await expect(bare.wait()).rejects.toMatchObject(CLOSED);
+  await expect(bare.all()[Symbol.asyncIterator]().next()).rejects.toMatchObject(CLOSED);
+});
+
 test('an instance of a test, given to a host, is the test’s own after the stop', async () => {
   const objects = fake(ObjectStore);
   const host = await createTestHost({ config: { bindings: {} }, fakes: [] });
