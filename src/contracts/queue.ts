@@ -131,7 +131,7 @@ export interface Queue {
   /** Items given up after too many attempts, oldest first. Feature `dead-letters`. */
   deadLetters(): AsyncIterable<QueueItem>;
 
-  /** Makes a dead letter pending again, first in line, its count at 0. `ITEM_UNKNOWN` when it is none. */
+  /** Makes a dead letter pending again, first in line but for older ones requeued before it, its count at 0. `ITEM_UNKNOWN` when it is none. */
   requeue(id: QueueItemId): Promise<void>;
 
   /** Deletes every pending (and delayed) item, or every dead letter; resolves to how many. In-flight items stay. */

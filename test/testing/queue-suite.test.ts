@@ -125,7 +125,10 @@ function rewriting(namespace: string, change: (record: Record<string, unknown>) 
 const without = (field: string) => rewriting('cloudlocal_queue_meta', (record) => ({ ...record, [field]: undefined }));
 
 const FORGETS: Record<string, readonly [Forget, string]> = {
-  attempts: [without('attempts'), 'attempts go on counting after a reopen, which may lose one'],
+  attempts: [
+    without('attempts'),
+    'attempts go on counting after a close and a reopen, of what was given back and of what was held',
+  ],
   delays: [without('notBeforeMs'), 'a reopen cuts no delay short, neither an enqueue’s nor a nack’s'],
   keys: [without('key'), 'a key stands for its item after a reopen, too'],
   'dead letters': [

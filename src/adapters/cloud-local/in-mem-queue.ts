@@ -7,7 +7,7 @@
  *
  * Peculiar to it: one process, and in it one instance, owns a queue, held by a lock of the Storage. A first hand-over
  * writes nothing; every later one stores its count first, so that an item which kills its process reaches the dead
- * letters; a crash loses at most one of the count. Leases run on a clock that no one can set, and end while the process
+ * letters; a crash loses at most one of the count, closing none. Leases run on a clock that no one can set, and end while the process
  * lives; after it, every item is pending. Payloads are held in memory as well as stored, up to a bound (queue/line.ts).
  *
  * The states of an item are drawn in queue/items.ts, the rows described in queue/store.ts.
@@ -23,7 +23,6 @@ import {
   type QueueItem,
   type QueueStats,
   type ReceiveOptions,
-  WAIT_MS_MAX,
 } from '../../contracts/queue.js';
 import type { Storage } from '../../contracts/storage.js';
 import { Backlog } from './queue/backlog.js';
@@ -205,7 +204,7 @@ export class InMemQueue implements Queue {
       throw error;
     }
     dead.forget(id);
-    this.#backlog.enterFront(item);
+    this.#backlog.requeue(item);
   }
 
   async purge(which: 'pending' | 'dead'): Promise<number> {
@@ -238,7 +237,7 @@ export class InMemQueue implements Queue {
     this.#backlog.deadlines.stop();
     this.#backlog.waiters.close();
     this.#room?.close();
-    await this.#store.close(this.#settings.closeTimeoutMs);
+    await this.#store.close(this.#settings.closeTimeoutMs, () => this.#store.keepCounts(this.#backlog.uncounted()));
     this.#backlog.clear();
   }
 
@@ -251,8 +250,7 @@ export class InMemQueue implements Queue {
     const clockMs = this.#clock.wallMs();
     const last = await replay(this.#store, this.#backlog.dead, this.#keys, this.#clock, (id, payload, item) => {
       const delayMs = item === null ? 0 : item.notBeforeMs - clockMs;
-      // The clock may have been set back since the delay was stored: none is longer than the longest that can be asked.
-      if (item !== null) item.dueAtMs = this.#clock.monotonicMs() + Math.min(delayMs, WAIT_MS_MAX);
+      if (item !== null) item.dueAtMs = this.#clock.monotonicMs() + delayMs;
       this.#backlog.rejoin(id, payload, item, delayMs > 0);
     });
     this.#newId = idsAfter(laterOf(last, await this.#store.mark()), this.#clock);
@@ -329,18 +327,24 @@ export class InMemQueue implements Queue {
   }
 
   async #take(max: number, leaseMs: number | null): Promise<QueueItem[]> {
-    for (;;) {
-      this.#backlog.sweep();
-      const claimed = await this.#backlog.claim(max);
-      if (claimed.length === 0) return [];
-      if (!claimed.every(isFresh)) await this.#prepare(claimed);
-      // One moment for all: leases of one call end together, and so give back the oldest first.
-      const nowMs = this.#clock.monotonicMs();
-      const handedOver: QueueItem[] = [];
-      for (const item of claimed) if (item.state === 'claiming') handedOver.push(this.#lease(item, leaseMs, nowMs));
-      // Empty when all that was claimed had no attempts left: look at the next ones.
-      if (handedOver.length > 0) return handedOver;
+    const ready: Item[] = [];
+    try {
+      for (let spent = true; spent && ready.length < max; ) {
+        this.#backlog.sweep();
+        const claimed = await this.#backlog.claim(max - ready.length);
+        if (!claimed.every(isFresh)) await this.#prepare(claimed);
+        const before = ready.length;
+        for (const item of claimed) if (item.state === 'claiming') ready.push(item);
+        // Some had no attempts left: others may take their places.
+        spent = ready.length - before < claimed.length;
+      }
+    } catch (error) {
+      this.#backlog.toFront(ready);
+      throw error;
     }
+    // One moment for all: leases of one call end together, and so give back the oldest first.
+    const nowMs = this.#clock.monotonicMs();
+    return ready.map((item) => this.#lease(item, leaseMs, nowMs));
   }
 
   /** What is not handed over for the first time: reads payloads, stores counts, makes dead letters of what is spent. */
@@ -427,7 +431,7 @@ export class InMemQueue implements Queue {
     this.#backlog.items.move(item, 'delaying');
     this.#backlog.deadlines.delete(item);
     try {
-      await this.#store.delay(item, notBeforeMs);
+      await this.#store.delay(item, notBeforeMs, delayMs);
     } catch (error) {
       this.#backlog.backInFlight(item);
       throw error;

@@ -221,7 +221,7 @@ export class SqliteQueue implements Queue {
       sums.deadBytes -= row.bytes;
       sums.pending++;
       sums.bytes += row.bytes;
-      await table.update([{ id, state: PENDING, seq: --sums.head, attempts: 0 }]);
+      await table.update([{ id, state: PENDING, seq: await table.placeRequeued(id, sums), attempts: 0 }]);
     });
   }
 

@@ -87,7 +87,7 @@ async function requeue(cli: Cli, ids: readonly QueueItemId[], { all = false, ...
   });
 }
 
-/** The newest first, as each goes first in line. */
+/** The newest first, for queues that put each before all others, those requeued before it too. */
 async function* requeueAll(
   cli: Cli,
   queue: Queue,

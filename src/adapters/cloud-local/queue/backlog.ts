@@ -101,11 +101,11 @@ export class Backlog {
     else this.#enterInPlace(item, payload);
   }
 
-  /** An item that goes to the front of the line: it was none of the backlog. */
-  enterFront(item: Item): void {
+  /** A dead letter is an item again: it goes to the front of the line, as {@link Line.requeue}. */
+  requeue(item: Item): void {
     this.items.add(item, 'pending');
     this.items.dropIfFull(item);
-    this.#line.pushFront(item);
+    this.#line.requeue(item);
     this.waiters.wake(1);
   }
 
@@ -159,6 +159,12 @@ export class Backlog {
     this.#line.gone(item.id);
     for (const line of this.#doomed) line.gone(item.id);
     this.#onGone();
+  }
+
+  /** Items whose one hand-over so far storage does not know of. */
+  uncounted(): Item[] {
+    const items = [...this.items.inState('pending'), ...this.items.inState('inFlight')];
+    return items.filter(({ attempts, replayed }) => attempts === 1 && !replayed);
   }
 
   /** Refuses to settle what nobody has taken; an id that the queue does not hold passes. */

@@ -35,6 +35,22 @@ export class Deque<T> {
     this.#size += 1;
   }
 
+  at(index: number): T {
+    return this.#ring[this.#at(index)] as T;
+  }
+
+  /** Puts an element where it has `index` others before it. Moves those on the shorter side of it. */
+  insert(index: number, element: T): void {
+    if (index < this.#size / 2) {
+      this.pushFront(element);
+      for (let i = 0; i < index; i += 1) this.#ring[this.#at(i)] = this.#ring[this.#at(i + 1)];
+    } else {
+      this.pushBack(element);
+      for (let i = this.#size - 1; i > index; i -= 1) this.#ring[this.#at(i)] = this.#ring[this.#at(i - 1)];
+    }
+    this.#ring[this.#at(index)] = element;
+  }
+
   popFront(): T | undefined {
     if (this.#size === 0) return undefined;
     const element = this.#ring[this.#head];

@@ -1,7 +1,8 @@
 /**
  * The line: everything that is pending, in the order in which it will be handed over.
  *
- *   front                 what was handed over before, or requeued: objects, the last one put back first
+ *   front                 what was handed over before, or requeued: objects, the last one put back first, but requeued
+ *                         ones that follow each other by their ids
  *   then, one after the other:
  *     a run               items that nobody has taken yet, in the order of their ids:
  *       slab              id and payload, in memory
@@ -48,6 +49,8 @@ export interface LineOwner {
 export class Line {
   readonly #owner: LineOwner;
   readonly #front = new Deque<Item>();
+  /** How many at the front are known to be requeued ones in the order of their ids. */
+  #requeued = 0;
   readonly #rest = new Deque<Run | Item>();
   /** The last id that was put into a run, or that no run may hold. */
   #last: QueueItemId | null = null;
@@ -97,6 +100,20 @@ export class Line {
 
   pushFront(item: Item): void {
     this.#front.pushFront(item);
+    this.#requeued = 0;
+    this.#size += 1;
+  }
+
+  /** Puts an item before all others but those that were requeued before it, and are older. */
+  requeue(item: Item): void {
+    let [older, end] = [0, this.#countRequeued()];
+    while (older < end) {
+      const middle = (older + end) >> 1;
+      if (this.#front.at(middle).id < item.id) older = middle + 1;
+      else end = middle;
+    }
+    this.#front.insert(older, item);
+    this.#requeued += 1;
     this.#size += 1;
   }
 
@@ -142,7 +159,10 @@ export class Line {
   take(state: 'claiming' | 'purging'): Item | null {
     const { items, memory } = this.#owner;
     const object = this.#front.popFront();
-    if (object !== undefined) return this.#moved(object, state);
+    if (object !== undefined) {
+      this.#requeued = Math.max(0, this.#requeued - 1);
+      return this.#moved(object, state);
+    }
     const first = this.#first();
     if (first === undefined) return null;
     if (first instanceof Item) {
@@ -200,6 +220,7 @@ export class Line {
     for (const part of [...other.#rest].reverse()) this.#rest.pushFront(part);
     while (this.#front.popFront() !== undefined);
     for (const item of other.#front) this.#front.pushBack(item);
+    this.#requeued = other.#requeued;
     if (this.#last === null) {
       this.#last = other.#last;
       this.#contiguous = other.#contiguous;
@@ -230,6 +251,14 @@ export class Line {
       if (this.#rest.size === 1) return first;
       this.#rest.popFront();
     }
+  }
+
+  /** How many at the front nobody has taken since they came there, in the order of their ids. */
+  #countRequeued(): number {
+    const front = this.#front;
+    const isNext = (i: number) => front.at(i).attempts === 0 && (i === 0 || front.at(i - 1).id < front.at(i).id);
+    while (this.#requeued < front.size && isNext(this.#requeued)) this.#requeued += 1;
+    return this.#requeued;
   }
 
   #moved(item: Item, state: 'claiming' | 'purging'): Item {

@@ -1,6 +1,7 @@
 /** Replay: what an opening queue finds in its storage, read row by row. */
 import type { Clock } from '../../../contracts/clock.js';
 import type { QueueItemId } from '../../../contracts/ids.js';
+import { WAIT_MS_MAX } from '../../../contracts/queue.js';
 import type { DeadLetters } from './dead-letters.js';
 import { Item } from './items.js';
 import type { KeyRecord, Keys } from './keys.js';
@@ -28,7 +29,7 @@ export async function replay(
       return true;
     }
     return beside.recordOf(id).then((record) => {
-      const item = record === null ? null : replayed(id, payload, record);
+      const item = record === null ? null : replayed(id, payload, record, clock.wallMs());
       if (item?.key) keys.recall(item.key);
       enter(id, payload, item);
       return true;
@@ -39,11 +40,12 @@ export async function replay(
   return beside.last;
 }
 
-function replayed(id: QueueItemId, payload: Uint8Array, record: ItemRecord): Item {
+function replayed(id: QueueItemId, payload: Uint8Array, record: ItemRecord, nowMs: number): Item {
   const item = new Item(id, payload);
   item.replayed = true;
   item.attempts = record.attempts ?? 0;
-  item.notBeforeMs = record.notBeforeMs ?? 0;
+  // The clock may have been set back since the delay was stored: what is left of it is no more than it was.
+  item.notBeforeMs = Math.min(record.notBeforeMs ?? 0, nowMs + (record.delayMs ?? WAIT_MS_MAX));
   item.hasRecord = true;
   item.key = keyRecord(id, record);
   return item;

@@ -2,7 +2,7 @@
  * What a queue keeps in its Storage, and the one place where it is read and written.
  *
  *   cloudlocal_queue[.<name>]       [ulid] → the payload itself
- *   cloudlocal_queue_meta[.<name>]  [ulid] → JSON: attempts, notBeforeMs, key, digest, untilMs; no row while all are unset
+ *   cloudlocal_queue_meta[.<name>]  [ulid] → JSON: attempts, notBeforeMs, delayMs, key, digest, untilMs; no row while all are unset
  *   cloudlocal_queue_dead[.<name>]  [ulid] → the payload of an item given up; its attempts and key stay in the meta row
  *   cloudlocal_queue_ids[.<name>]   ["mark"] → a ulid; no id that the queue ever answered is larger
  *
@@ -26,6 +26,8 @@ import type { Item } from './items.js';
 export interface ItemRecord {
   readonly attempts?: number;
   readonly notBeforeMs?: number;
+  /** How long that was away when it was stored: no longer is it away when the clock has been set back since. */
+  readonly delayMs?: number;
   readonly key?: string;
   readonly digest?: string;
   /** Set once the item was acked: the row stays for its key until then, ms since 1970. */
@@ -48,6 +50,9 @@ const LETTER_BYTES_PER_READ = 8 * 2 ** 20;
 
 /** Rows read between two turns of the event loop while the queue opens. */
 const ROWS_PER_TURN = 500;
+
+/** Counts stored in one transaction while the queue closes. */
+const COUNTS_PER_TXN = 1_000;
 
 /** How far ahead of the clock the mark is set, ms: so much later than the clock says may the next opening's ids begin. */
 const MARK_AHEAD_MS = 100;
@@ -156,7 +161,7 @@ export class QueueStore {
       for (const item of items) {
         if (item.id > this.#mark) this.#setMark(txn, item.id);
         txn.put(key(this.#items, item.id), payloadOf(item));
-        this.#putRecord(txn, item, recordOf(item));
+        this.#putRecord(txn, item, recordOf(item, item.dueAtMs - this.#clock.monotonicMs()));
       }
       for (const outdated of outdatedKeys) txn.delete(key(this.#records, outdated));
     };
@@ -193,10 +198,23 @@ export class QueueStore {
     );
   }
 
-  delay(item: Item, notBeforeMs: number): Promise<void> {
-    return this.#commits.write((txn) => this.#putRecord(txn, item, { ...recordOf(item), notBeforeMs }), {
-      atLeast: 'normal',
-    });
+  /** Hand-overs that were not counted when they were made. */
+  async keepCounts(items: readonly Item[]): Promise<void> {
+    for (let at = 0; at < items.length; at += COUNTS_PER_TXN) {
+      const fill = (txn: StorageTxn) => {
+        for (const item of items.slice(at, at + COUNTS_PER_TXN)) {
+          this.#putRecord(txn, item, { ...keyOf(item), attempts: item.attempts });
+        }
+      };
+      await this.#commits.write(fill, { atLeast: 'normal' });
+    }
+  }
+
+  delay(item: Item, notBeforeMs: number, delayMs: number): Promise<void> {
+    return this.#commits.write(
+      (txn) => this.#putRecord(txn, item, { ...keyOf(item), attempts: item.attempts, notBeforeMs, delayMs }),
+      { atLeast: 'normal' },
+    );
   }
 
   /** A dead letter is an item again, its count at 0. */
@@ -266,15 +284,21 @@ export class QueueStore {
   }
 
   /**
-   * Waits for the calls under way, then frees the lock. After `timeoutMs` it stops waiting: it rejects what is still
+   * Waits for the calls under way, makes the `last` ones, then frees the lock. That the last ones fail is no failure of
+   * its own: they store what a crash would lose. After `timeoutMs` it stops waiting: it rejects what is still
    * under way, and leaves the lock to be freed once the Storage has answered, because another owner must not see the
    * last writes of this one come after its own first read.
    */
-  async close(timeoutMs: number): Promise<void> {
-    const released = this.#commits.idle().then(() => {
-      this.#commits.refuse(unanswered(timeoutMs));
-      return this.#lock[Symbol.asyncDispose]();
-    });
+  async close(timeoutMs: number, last: () => Promise<void>): Promise<void> {
+    const released = this.#commits
+      .idle()
+      .then(last)
+      .catch(() => {})
+      .then(async () => {
+        await this.#commits.idle();
+        this.#commits.refuse(unanswered(timeoutMs));
+        await this.#lock[Symbol.asyncDispose]();
+      });
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, timeoutMs);
@@ -379,12 +403,10 @@ function key(namespace: string, id: QueueItemId): StorageKey {
   return { namespace, path: [id] };
 }
 
-function recordOf(item: Item): ItemRecord {
-  return {
-    ...keyOf(item),
-    ...(item.attempts > 0 && { attempts: item.attempts }),
-    ...(item.notBeforeMs > 0 && { notBeforeMs: item.notBeforeMs }),
-  };
+/** Of a new item, which is due in `delayMs` where it is delayed. */
+function recordOf(item: Item, delayMs: number): ItemRecord {
+  const { notBeforeMs } = item;
+  return { ...keyOf(item), ...(notBeforeMs > 0 && { notBeforeMs, delayMs: Math.max(0, Math.ceil(delayMs)) }) };
 }
 
 function keyOf(item: Item): ItemRecord {

@@ -8,8 +8,9 @@
  *    │      over, holder │
  *    │      gone ────────┘         pending, attempts used up ──take──> dead ──requeue──> pending
  *
- * `seq` is the place in line: those given back count down from -1, those that join count up from 1. Deadlines are of the
- * boot clock. Sums are kept in the queue's row, so that nothing has to be counted.
+ * `seq` is the place in line: those given back count down from -1 (with gaps behind those that were requeued), those that
+ * join count up from 1. Deadlines are of the boot clock. Sums are kept in the queue's row, so that nothing has to be
+ * counted.
  */
 import type { LeaseToken, QueueItemId } from '../../../contracts/ids.js';
 import type { Row, SqlConnection, SqlValue, Statements } from '../storage/engine.js';
@@ -133,6 +134,9 @@ const DUE_MAX = 10_000;
 /** Bytes of dead letters that are read together; a larger one is read alone. */
 const LETTER_BYTES_MAX = 8 * 1024 * 1024;
 
+/** Places left free behind a requeued item, for newer ones that are requeued after it. */
+const REQUEUE_GAP = 2 ** 20;
+
 /** A place on a way: `after`, and among those that are equal in it, `id`. */
 export interface Place {
   readonly after: number | string;
@@ -255,6 +259,31 @@ export class Table {
       after,
       limit,
     )) as never;
+  }
+
+  /** The place in line of an item that is requeued: before all others but those requeued before it that are older. */
+  async placeRequeued(id: QueueItemId, sums: Sums): Promise<number> {
+    const line = `FROM item INDEXED BY ready WHERE queue = ?1 AND state = ${PENDING}`;
+    const [next] = await this.#all(
+      `SELECT seq ${line} AND (seq > 0 OR attempts > 0 OR id > ?2) ORDER BY seq LIMIT 1`,
+      this.#queue,
+      id,
+    );
+    const end = Number(next?.seq ?? 1);
+    const [last] = await this.#all(`SELECT max(seq) AS seq ${line} AND seq < ?2`, this.#queue, end);
+    if (last?.seq == null) {
+      sums.head -= REQUEUE_GAP;
+      return sums.head;
+    }
+    const seq = Number(last.seq) + 1;
+    if (seq < end) return seq;
+    await this.#run(
+      `UPDATE item SET seq = seq - 1 WHERE queue = ?1 AND state = ${PENDING} AND seq < ?2`,
+      this.#queue,
+      end,
+    );
+    sums.head--;
+    return seq - 1;
   }
 
   /** Items that an opener has taken, oldest first. */

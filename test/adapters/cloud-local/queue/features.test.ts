@@ -110,10 +110,13 @@ describe('dead letters', () => {
   test('an item that kills its process each time reaches the dead letters', async () => {
     const handOvers = [];
     for (let process = 0; process < 5; process += 1) {
-      const queue = await InMemQueue.open(storage, { maxAttempts: 3 });
+      const crashing = hooked(storage);
+      const queue = await InMemQueue.open(crashing.storage, { maxAttempts: 3 });
       if (process === 0) await queue.enqueue(bytes('poison'));
       handOvers.push((await queue.dequeueWithLease(LONG_MS))?.attempts ?? 'dead');
-      await queue.close(); // without ack or nack: what a crash leaves
+      // What a crash leaves: nothing is written any more.
+      crashing.hook = () => Promise.reject(diskFull());
+      await queue.close();
     }
     // The first hand-over is the one that a crash takes from the count.
     expect(handOvers).toEqual([1, 1, 2, 3, 'dead']);
@@ -285,6 +288,23 @@ describe('delays', () => {
     const later = await InMemQueue.open(storage);
     expect(await takeAll(later)).toEqual(['a', 'b', 'c']);
     await later.close();
+  });
+
+  test('are no longer than they were when the clock has been set back before a restart', async () => {
+    const queue = await InMemQueue.open(storage);
+    await queue.enqueueMany(['nacked', 'taken'].map(bytes), { delayMs: 1 });
+    await until(async () => (await queue.stats()).pending === 2);
+    const [nacked] = await queue.dequeueMany(2, LONG_MS);
+    await queue.nack(nacked?.id as QueueItemId, nacked?.token, { delayMs: 50 });
+    await queue.enqueue(bytes('late'), { delayMs: 50 });
+    await queue.close();
+
+    const hourAgoMs = Date.now() - 3_600_000;
+    jest.spyOn(Date, 'now').mockImplementation(() => hourAgoMs);
+    const again = await InMemQueue.open(storage);
+    expect(await again.stats()).toMatchObject({ pending: 1, delayed: 2 });
+    await until(async () => (await again.stats()).pending === 3);
+    await again.close();
   });
 
   test('a nack whose delay cannot be stored rejects, and the item stays in flight', async () => {

@@ -12,9 +12,11 @@ interface ModelItem {
   readonly id: QueueItemId;
   readonly text: string;
   attempts: number;
-  /** What a restart would know of the attempts. */
+  /** What the storage knows of the attempts. */
   stored: number;
   replayed: boolean;
+  /** Whether it was requeued, and not taken since. */
+  requeued?: boolean;
 }
 
 /** What the queue should hold: pending in order, taken in the order of the takings, and dead. */
@@ -29,25 +31,35 @@ class Model {
 
   /** The next ones to be handed over; those without attempts left die first. */
   take(max: number): ModelItem[] {
-    for (;;) {
-      const batch = this.pending.splice(0, max);
-      const spent = batch.filter(({ attempts }) => attempts >= MAX_ATTEMPTS);
-      this.dead.push(...spent);
-      const alive = batch.filter((item) => !spent.includes(item));
-      for (const item of alive) {
-        if (item.attempts > 0 || item.replayed) item.stored = item.attempts + 1;
-        item.attempts += 1;
-      }
-      if (alive.length > 0 || batch.length === 0) return alive;
+    const alive: ModelItem[] = [];
+    while (alive.length < max) {
+      const item = this.pending.shift();
+      if (item === undefined) break;
+      if (item.attempts >= MAX_ATTEMPTS) this.dead.push(item);
+      else alive.push(item);
     }
+    for (const item of alive) {
+      if (item.attempts > 0 || item.replayed) item.stored = item.attempts + 1;
+      item.attempts += 1;
+      item.requeued = false;
+    }
+    return alive;
+  }
+
+  /** First in line, but for older ones that were requeued before it. */
+  requeue(letter: ModelItem): void {
+    const newer = this.pending.findIndex(({ requeued, id }) => !requeued || id > letter.id);
+    const place = newer === -1 ? this.pending.length : newer;
+    this.pending.splice(place, 0, { ...letter, attempts: 0, stored: 0, replayed: false, requeued: true });
   }
 
   restart(): void {
     this.pending = [...this.pending, ...this.taken.map(({ item }) => item)].sort((a, b) => (a.id < b.id ? -1 : 1));
     this.taken = [];
     for (const item of this.pending) {
-      item.attempts = item.stored;
+      item.stored = item.attempts;
       item.replayed = true;
+      item.requeued = false;
     }
   }
 }
@@ -107,7 +119,7 @@ class Run {
         const [letter] = model.dead.splice(operation.pick % (model.dead.length || 1), 1);
         if (letter === undefined) return;
         await queue.requeue(letter.id);
-        model.pending.unshift({ ...letter, attempts: 0, stored: 0, replayed: false });
+        model.requeue(letter);
         return;
       }
       case 'purge':

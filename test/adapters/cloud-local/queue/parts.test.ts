@@ -22,6 +22,7 @@ describe('Deque', () => {
       fc.record({ kind: fc.constant('back' as const), times: fc.integer({ min: 1, max: 40 }) }),
       fc.record({ kind: fc.constant('front' as const), times: fc.integer({ min: 1, max: 40 }) }),
       fc.record({ kind: fc.constant('pop' as const), times: fc.integer({ min: 1, max: 60 }) }),
+      fc.record({ kind: fc.constant('insert' as const), times: fc.integer({ min: 1, max: 20 }) }),
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
@@ -36,6 +37,12 @@ describe('Deque', () => {
             } else if (kind === 'front') {
               deque.pushFront(n);
               model.unshift(n);
+            } else if (kind === 'insert') {
+              const index = (n * 7) % (model.length + 1);
+              deque.insert(index, n);
+              model.splice(index, 0, n);
+              expect([...deque]).toEqual(model);
+              expect(deque.at(index)).toBe(n);
             } else {
               expect(deque.front).toBe(model[0]);
               expect(deque.popFront()).toBe(model.shift());

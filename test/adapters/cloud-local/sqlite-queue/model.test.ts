@@ -48,6 +48,14 @@ class Model {
     this.pending.unshift(...items);
   }
 
+  /** First in line, but for older ones that were requeued before it. */
+  requeue(letter: ModelItem): void {
+    const isOlder = ({ attempts, back, id }: ModelItem) => attempts === 0 && back && id < letter.id;
+    const newer = this.pending.findIndex((item) => !isOlder(item));
+    const place = newer === -1 ? this.pending.length : newer;
+    this.pending.splice(place, 0, { ...letter, attempts: 0, back: true });
+  }
+
   /** What an opening held goes to the front, the oldest first. */
   close(by: number): void {
     this.giveBack(
@@ -137,7 +145,7 @@ class Run {
         const [letter] = model.dead.splice(operation.pick % (model.dead.length || 1), 1);
         if (letter === undefined) return;
         await queue.requeue(letter.id);
-        model.giveBack([{ ...letter, attempts: 0 }]);
+        model.requeue(letter);
         return;
       }
       case 'purge':
