@@ -2,6 +2,7 @@
  * Keeps the secrets that an instance was given out of what it throws, reports and logs: drivers put the URL that they were
  * given into their errors. What contains none of them passes as it is.
  */
+import { inspect, types } from 'node:util';
 import type { Logger } from '../contracts/plugin.js';
 
 /** Shorter ones are left: they are parts of words, and a message without those says nothing any more. */
@@ -11,7 +12,7 @@ const PARTS_MAX = 1_000;
 
 const REDACTED = '[redacted]';
 /** Of an error: what programs act on is no text of the plugin's making. */
-const KEPT_KEYS: ReadonlySet<PropertyKey> = new Set(['name', 'code', 'kind', 'severity']);
+const KEPT_OF_ERRORS: ReadonlySet<PropertyKey> = new Set(['name', 'code', 'kind', 'severity', 'retry']);
 
 export class Redactor {
   /** Longest first: one may be part of another. */
@@ -49,7 +50,19 @@ export class Redactor {
     if (!hasParts(value) || seen.has(value)) return false;
     if (seen.size >= PARTS_MAX) return true;
     seen.add(value);
-    return partsOf(value).some(([key, part]) => !KEPT_KEYS.has(key) && this.#isIn(part, seen));
+    if (partsOf(value).some(([key, part]) => !isKept(value, key) && this.#isIn(part, seen))) return true;
+    // A URL shows what is no property of its own, and what a map holds is none either.
+    return !isPlain(value) && (this.#isShown(value) || collected(value).some((part) => this.#isIn(part, seen)));
+  }
+
+  #isShown(value: object): boolean {
+    try {
+      const shown = inspect(value, { depth: 0 });
+      return this.text(shown) !== shown;
+    } catch {
+      // It has a way of its own to be shown, which fails for whoever logs it, too.
+      return false;
+    }
   }
 
   #copy(value: unknown, copies: Map<object, unknown>): unknown {
@@ -65,7 +78,7 @@ export class Redactor {
     copies.set(value, copy);
     for (const [key, part] of partsOf(value)) {
       Object.defineProperty(copy, key, {
-        value: KEPT_KEYS.has(key) ? part : this.#copy(part, copies),
+        value: isKept(value, key) ? part : this.#copy(part, copies),
         enumerable: Object.prototype.propertyIsEnumerable.call(value, key),
         writable: true,
         configurable: true,
@@ -86,6 +99,16 @@ function isPlain(value: object): boolean {
   // By where the chain ends: that of another realm is plain, too.
   const isBare = prototype === null || Object.getPrototypeOf(prototype) === null;
   return isBare || Array.isArray(value) || value instanceof Error;
+}
+
+function isKept(value: object, key: PropertyKey): boolean {
+  return value instanceof Error && KEPT_OF_ERRORS.has(key);
+}
+
+/** The items of a map or set, keys included. */
+function collected(value: object): unknown[] {
+  if (types.isMap(value)) return [...value].flat();
+  return types.isSet(value) ? [...value] : [];
 }
 
 /** Of bytes, nothing is text. */

@@ -391,6 +391,36 @@ describe('what may be read ahead goes in batches', () => {
     expect(await items[Symbol.asyncIterator]().next()).toEqual({ done: true, value: undefined });
   });
 
+  test('one that is given up while it makes an item is asked for no other', async () => {
+    const asked: string[] = [];
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    // Not a generator, which would end by itself.
+    const { items } = await lending(() => ({
+      [Symbol.asyncIterator]: () => ({
+        async next() {
+          asked.push('next');
+          if (asked.length === 2) await gate;
+          return { done: false, value: asked.length };
+        },
+        async return() {
+          asked.push('return');
+          return { done: true as const, value: undefined };
+        },
+      }),
+    }));
+    const reader = items[Symbol.asyncIterator]();
+    await reader.next();
+    const second = reader.next();
+    await settled();
+    await reader.return?.();
+    open();
+    expect(await second).toEqual({ done: true, value: undefined });
+    expect(asked).toEqual(['next', 'next', 'return']);
+  });
+
   test('items that are asked for at once come in order', async () => {
     const { items } = await lending(counting({ n: 0 }, (n) => n, 6));
     const reader = items[Symbol.asyncIterator]();

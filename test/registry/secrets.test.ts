@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { isCoreError, ObjectStore, Queue, RecoverableError, SecretStore } from '../../src/contracts/index.js';
 import type { Host } from '../../src/registry/index.js';
+import { Redactor } from '../../src/registry/redaction.js';
 import { Workspace } from '../support/workspace.js';
 
 const SECRET = 'hunter2-Øß';
@@ -226,6 +227,37 @@ describe('a secret that its plugin repeats', () => {
     await host.get(SecretStore);
     const { errors } = await host.stop();
     expect(expectClear(errors, logs)).toContain(CLEARED);
+  });
+
+  test('is not in what goes by the name of an error, in a list of another kind, or in what shows more than it has', () => {
+    const redactor = new Redactor();
+    redactor.learn('hunter22');
+    const unseen = new (class {
+      readonly #text = 'hunter22';
+      [inspect.custom] = () => `<${this.#text}>`;
+    })();
+    const given = {
+      ...{ name: 'hunter22', code: 'hunter22', kind: 'of hunter22', unseen },
+      map: new Map([['password', { is: 'hunter22' }]]),
+      byText: new Map([['hunter22', 1]]),
+      set: new Set(['hunter22']),
+      url: new URL('postgres://me:hunter22@there/db'),
+      headers: new Headers({ authorization: 'Bearer hunter22' }),
+    };
+    const clear = redactor.clear(given);
+    expect(inspect(clear, { depth: 9 })).not.toContain('hunter22');
+    expect(clear).toMatchObject({ name: '[redacted]', kind: 'of [redacted]', map: '[redacted]', url: '[redacted]' });
+    const harmless = { map: new Map([['a', 1]]), url: new URL('postgres://there/db'), text: 'hunter22' };
+    expect(redactor.clear(harmless)).toEqual({ ...harmless, text: '[redacted]' });
+  });
+
+  test('of an error what programs act on stays, whatever a secret is', () => {
+    const redactor = new Redactor();
+    for (const secret of ['backoff', 'Transient', 'NO_SERVER']) redactor.learn(secret);
+    const retry = { kind: 'backoff', baseMs: 1, maxMs: 2 } as const;
+    const error = new RecoverableError('Transient', 'no backoff', { code: 'NO_SERVER', retry });
+    const clear = redactor.clear(error);
+    expect(clear).toMatchObject({ message: 'no [redacted]', kind: 'Transient', code: 'NO_SERVER', retry });
   });
 
   test('what has none in it stays itself', async () => {

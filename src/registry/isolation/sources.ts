@@ -1,10 +1,10 @@
 /**
  * Iterables and streams, on both sides: how one that stays here is read from afar, and what stands in for it there.
  *
- * A reader grants credit with each call, so many items and so many bytes, and the source answers what comes at once within
- * it: at most a batch is on its way, and a second one for a stream, which is asked for one ahead. The credit begins with
- * one item and doubles: who looks at the first alone has the source make no more. Nothing that is late is waited for once
- * there is something to send. What fails is told after the items before it.
+ * A reader grants credit with each call, so many items, and the source answers what comes at once within it and within
+ * {@link BATCH_BYTES_MAX}: at most a batch is on its way, and a second one for a stream, which is asked for one ahead. The
+ * credit begins with one item and doubles: who looks at the first of an iterable alone has the source make no more.
+ * Nothing that is late is waited for once there is something to send. What fails is told after the items before it.
  *
  * An iterable is read ahead only where that is known to do no harm ({@link readAhead}): one that waits for what may never
  * come could not be ended while it does. A stream can be cancelled at any time.
@@ -115,7 +115,8 @@ class Source implements Target {
     let turn: Promise<null> | null = null;
     let bytesTaken = 0;
     try {
-      while (taken.length < itemsMax && bytesTaken < BATCH_BYTES_MAX) {
+      // It may be given up while an item is waited for: then no other is asked for.
+      while (!this.#isOver && taken.length < itemsMax && bytesTaken < BATCH_BYTES_MAX) {
         this.#opened ??= this.#open();
         const step = this.#late ?? this.#opened.next();
         this.#late = null;
