@@ -8,6 +8,7 @@ import { describe, expect, test } from '@jest/globals';
 import { InMemQueue } from '../../../src/adapters/cloud-local/in-mem-queue.js';
 import { SqliteQueue } from '../../../src/adapters/cloud-local/sqlite-queue.js';
 import { SqliteStorage } from '../../../src/adapters/cloud-local/sqlite-storage.js';
+import { encodePath } from '../../../src/adapters/cloud-local/storage/keys.js';
 import { type Clock, systemClock } from '../../../src/contracts/index.js';
 import { file, key, moduleStart, open, put } from './sqlite-storage-kit.js';
 
@@ -42,6 +43,46 @@ function canLoop(): boolean {
     rmSync(`${point}.img`, { force: true });
   }
 }
+
+describe('a damaged key', () => {
+  const corrupt = { kind: 'Internal', code: 'STORAGE_CORRUPT' };
+
+  /** Three entries under `prefix`, the second of which has got another key. */
+  async function damaged(prefix: string[], to: string[]): Promise<SqliteStorage> {
+    const storage = await SqliteStorage.open(file());
+    const txn = storage.begin();
+    for (const name of ['first', 'second', 'third']) txn.put(key(...prefix, name), Uint8Array.of(1));
+    await txn.commit();
+    await storage.close();
+    const content = readFileSync(file());
+    const at = content.indexOf(encodePath([...prefix, 'second']));
+    expect(at).toBeGreaterThan(0);
+    encodePath(to).copy(content, at);
+    writeFileSync(file(), content);
+    return open();
+  }
+
+  test('that is out of order is told by a scan that meets it', async () => {
+    const storage = await damaged([], ['zecond']);
+    const seen: string[] = [];
+    const scan = async () => {
+      for await (const entry of storage.scan({ prefix: { namespace: 'n', path: [] } }))
+        seen.push(entry.key.path.join());
+    };
+    await expect(scan()).rejects.toMatchObject(corrupt);
+    expect(seen).toEqual([]);
+  });
+
+  test('that ends a scan early is told at its end', async () => {
+    const storage = await damaged(['a'], ['b', 'second']);
+    const seen: string[] = [];
+    const scan = async () => {
+      for await (const entry of storage.scan({ prefix: key('a') })) seen.push(entry.key.path.join());
+    };
+    await expect(scan()).rejects.toMatchObject(corrupt);
+    expect(seen).toEqual(['a,first']);
+  });
+});
 
 describe('a read-only file system', () => {
   const able = canMount();

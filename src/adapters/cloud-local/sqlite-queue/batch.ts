@@ -243,7 +243,7 @@ export class Batch {
     const missing = () => calls.reduce((sum, { max }, i) => sum + max - (taken[i] as QueueItem[]).length, 0);
     for (let want = missing(); want > 0 && sums.pending > 0; want = missing()) {
       const rows = await this.#table.ready(want);
-      if (rows.length === 0) break;
+      if (rows.length === 0) throw lineDamaged(sums.pending);
       sums.pending -= rows.length;
       const round: Change[] = [];
       for (const row of rows) {
@@ -278,6 +278,15 @@ export class Batch {
 
 /** What the contract refuses, having written nothing. */
 const REFUSALS: ReadonlySet<string> = new Set(['KEY_REUSED', 'BACKLOG_FULL', 'PAYLOAD_TOO_LARGE']);
+
+/** The line is an index of its own: after damage it may lack items that the table has. */
+function lineDamaged(pending: number): FatalError {
+  return new FatalError(
+    'Internal',
+    `the queue's database is damaged: ${pending} items are pending, and none is found in line; restore it from a copy`,
+    { code: 'STORAGE_CORRUPT', context: { pending } },
+  );
+}
 
 function nameOf({ state }: ItemRow): (typeof STATES)[number] {
   return STATES[state] as (typeof STATES)[number];

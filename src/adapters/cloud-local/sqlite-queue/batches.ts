@@ -104,10 +104,10 @@ export class Batches {
     if (batch.becamePending > 0) this.#options.onPending(batch.becamePending);
   }
 
-  /** A hand-over needs no sync: after a power cut no lease holds, and a count may be lost, never an item. */
+  /** What is only about leases needs no sync: after a power cut none holds, and a count may be lost, never an item. */
   async #sync(calls: readonly Call[]): Promise<void> {
     const { settings, connection } = this.#options;
-    const durable = calls.some((call) => (call.kind === 'work' ? call.how === 'durable' : call.kind !== 'take'));
+    const durable = calls.some(isDurable);
     const level = durable || settings.durability === 'off' ? settings.durability : 'normal';
     if (level === this.#level) return;
     await connection.exec(`PRAGMA synchronous = ${SYNCHRONOUS[level]}`);
@@ -134,5 +134,18 @@ export class Batches {
       }
       throw error;
     }
+  }
+}
+
+function isDurable(call: Call): boolean {
+  switch (call.kind) {
+    case 'take':
+      return false;
+    case 'enqueue':
+      return true;
+    case 'settle':
+      return call.how === 'ack' || (call.how === 'nack' && call.ms > 0);
+    case 'work':
+      return call.how === 'durable';
   }
 }

@@ -7,9 +7,13 @@ import { type Row, type SqlConnection, type SqlValue, Statements } from './engin
 import { namespaceId } from './flusher.js';
 import { encodePath } from './keys.js';
 import { lookUp, lookUpCalls } from './rows.js';
+import { outOfOrder } from './sqlite-errors.js';
 
 /** Keys answered together: the values of more would be too much for one turn of the loop. */
 const GROUP_KEYS_MAX = 256;
+
+/** What comes after a range, of whatever namespace: two, as one alone shows no order. */
+const BEYOND = `SELECT namespace, key FROM entry WHERE (namespace, key) >= (?1, ?2) ORDER BY namespace, key LIMIT 2`;
 
 /** A page of a scan, whichever comes first. */
 const PAGE_ENTRIES = 500;
@@ -23,6 +27,7 @@ interface Get {
 
 export class Reader {
   readonly #connection: SqlConnection;
+  readonly #file: string;
   readonly #statements: Statements;
   readonly #namespaces = new Map<string, number>();
   /** Gets that wait, and other work: the latter in turn. */
@@ -30,8 +35,10 @@ export class Reader {
   #works: (() => Promise<void>)[] = [];
   #running: Promise<void> | null = null;
 
-  constructor(connection: SqlConnection) {
+  /** @param file the database, for messages */
+  constructor(connection: SqlConnection, file: string) {
     this.#connection = connection;
+    this.#file = file;
     this.#statements = new Statements(connection);
   }
 
@@ -42,7 +49,10 @@ export class Reader {
     });
   }
 
-  /** Entries of a namespace from a key on, in key order: some, or none when there are no more. */
+  /**
+   * Entries of a namespace from a key on, in key order: some, or none when there are no more.
+   * @throws FatalError Internal, code `STORAGE_CORRUPT`, where they lie in another order: some may be out of reach
+   */
   page(namespace: string, from: Buffer, end: Buffer | null, entriesMax: number): Promise<Row[]> {
     return this.#work(async () => {
       const id = await this.#namespaceId(namespace);
@@ -54,7 +64,11 @@ export class Reader {
         `SELECT key, value FROM entry WHERE ${where} max(1, min(?3, ${PAGE_BYTES} / max(1, coalesce((${largest}), 1))))`,
       );
       const range: SqlValue[] = [id, from, Math.min(entriesMax, PAGE_ENTRIES)];
-      return statement.all(...(end === null ? range : [...range, end]));
+      const page = await statement.all(...(end === null ? range : [...range, end]));
+      // Whatever comes after the last one is looked at, too: a key that is damaged may have ended the range early.
+      const rows = page.length > 0 ? page : await (await this.#statements.of(BEYOND)).all(id, from);
+      if (!isAscending(rows, id, from)) throw outOfOrder(this.#file);
+      return page;
     });
   }
 
@@ -159,4 +173,15 @@ export class Reader {
     if (id !== null) this.#namespaces.set(name, id);
     return id;
   }
+}
+
+/** @param rows of one namespace, unless they say of which */
+function isAscending(rows: readonly Row[], namespace: number, from: Buffer): boolean {
+  let [lastNamespace, last] = [namespace, from];
+  return rows.every((row, i) => {
+    const [ofNamespace, key] = [Number(row.namespace ?? namespace), row.key as Buffer];
+    const order = ofNamespace - lastNamespace || Buffer.compare(key, last);
+    [lastNamespace, last] = [ofNamespace, key];
+    return i === 0 ? order >= 0 : order > 0;
+  });
 }

@@ -115,7 +115,7 @@ export abstract class SqlStorage implements Storage {
     this.path = parts.path;
     this.durability = parts.options.durability;
     this.#parts = parts;
-    this.#reader = new Reader(parts.reader);
+    this.#reader = new Reader(parts.reader, parts.path);
     this.#flusher = new Flusher(parts.writer, {
       ...parts.options,
       onCommitted: (writes) => this.#watchers.publish(writes),

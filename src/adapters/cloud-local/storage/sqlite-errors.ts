@@ -66,6 +66,12 @@ export function sqliteError(cause: unknown, file: string): RecoverableError | Fa
   }
 }
 
+/** Damage that SQLite does not look for. */
+export function outOfOrder(file: string): FatalError {
+  const message = `the database ${file} is damaged (its keys are out of order); restore it from a copy`;
+  return new FatalError('Internal', message, { code: 'STORAGE_CORRUPT', context: { file } });
+}
+
 function diskFull(cause: unknown, file: string): RecoverableError {
   const { code: sqlite = '' } = cause as { code?: string };
   return new RecoverableError('Transient', `the database ${file} cannot grow: the disk is full; free some space`, {

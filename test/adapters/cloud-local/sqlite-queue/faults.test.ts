@@ -1,13 +1,17 @@
 /** What may go wrong round a SqliteQueue: files, options, clocks, bounds, and closing in the middle. */
+import { spawnSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
+import sqlite3 from 'sqlite3';
 import { SqliteQueue } from '../../../../src/adapters/cloud-local/sqlite-queue.js';
 import { SqliteStorage } from '../../../../src/adapters/cloud-local/sqlite-storage.js';
 import { SQLITE3 } from '../../../../src/adapters/cloud-local/storage/sqlite3-engine.js';
-import { type Clock, systemClock } from '../../../../src/contracts/index.js';
+import { type Clock, type LeaseToken, systemClock } from '../../../../src/contracts/index.js';
+import { bundle } from '../../../support/bundle.js';
 import { child, file, open, sql } from './support.js';
 
 const LONG_MS = 60_000;
+const openEngine = SQLITE3.open.bind(SQLITE3);
 const bytes = (text: string) => new Uint8Array(Buffer.from(text));
 
 describe('the file', () => {
@@ -58,6 +62,97 @@ describe('the file', () => {
     holder.say('go');
     await holder.ended;
     expect((await queue.stats()).pending).toBe(1);
+  });
+});
+
+describe('what is synced', () => {
+  test('is what a power cut must not undo: enqueues, acks and delays, not hand-overs, extensions and plain nacks', async () => {
+    const levels: string[] = [];
+    const opening = jest.spyOn(SQLITE3, 'open').mockImplementation(async (...args) => {
+      const connection = await openEngine(...args);
+      let level = '';
+      const { exec, prepare } = connection;
+      connection.exec = (text) => {
+        level = /^PRAGMA synchronous = (\w+)/.exec(text)?.[1] ?? level;
+        return exec.call(connection, text);
+      };
+      connection.prepare = async (text) => {
+        const statement = await prepare.call(connection, text);
+        const { run } = statement;
+        statement.run = (...values) => {
+          if (text === 'COMMIT') levels.push(level);
+          return run.apply(statement, values);
+        };
+        return statement;
+      };
+      return connection;
+    });
+    const queue = await open();
+    opening.mockRestore();
+    const levelOf = async (call: Promise<unknown>) => {
+      await call;
+      return levels.at(-1);
+    };
+    expect(await levelOf(queue.enqueueMany(['a', 'b', 'c'].map(bytes)))).toBe('FULL');
+    const taking = queue.dequeueMany(3, LONG_MS);
+    expect(await levelOf(taking)).toBe('NORMAL');
+    const [a, b, c] = (await taking).map(({ id, token }) => [id, token as LeaseToken] as const);
+    if (a === undefined || b === undefined || c === undefined) throw new Error('nothing pending');
+    expect(await levelOf(queue.extendLease(...a, LONG_MS))).toBe('NORMAL');
+    expect(await levelOf(queue.ack(...a))).toBe('FULL');
+    expect(await levelOf(queue.nack(...b))).toBe('NORMAL');
+    expect(await levelOf(queue.nack(...c, { delayMs: LONG_MS }))).toBe('FULL');
+  });
+});
+
+describe('damage', () => {
+  test('that takes an item out of the line is told, once nothing else is in it', async () => {
+    const queue = await open();
+    await queue.enqueueMany(['a', 'b'].map(bytes));
+    await queue.close();
+    // As when a bit of the index has changed: the table has the item, and the line does not.
+    const schema = (change: string) => `PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = ${change}`;
+    for (const text of [
+      schema("replace(sql, 'state = 0', 'state = 0 AND seq > 1') WHERE name = 'ready'"),
+      'REINDEX ready',
+      schema("replace(sql, ' AND seq > 1', '') WHERE name = 'ready'"),
+    ]) {
+      await new Promise<void>((resolve, reject) => {
+        const database = new sqlite3.Database(file());
+        database.exec(text, (error) => database.close(() => (error ? reject(error) : resolve())));
+      });
+    }
+    const damaged = await open();
+    expect((await damaged.stats()).pending).toBe(2);
+    await damaged.ack((await damaged.dequeue())?.id as never);
+    await expect(damaged.dequeue()).rejects.toMatchObject({ kind: 'Internal', code: 'STORAGE_CORRUPT' });
+    await damaged.enqueue(bytes('c'));
+    expect((await damaged.stats()).pending).toBe(2);
+  });
+});
+
+describe('open files', () => {
+  test('that have run out are Transient with the errno', async () => {
+    const script = `
+      import { closeSync, openSync } from 'node:fs';
+      import { SqliteQueue } from ${JSON.stringify(await bundle('src/adapters/cloud-local/sqlite-queue.ts'))};
+      // Loads all that is loaded late.
+      await (await SqliteQueue.open(${JSON.stringify(file('first.db'))})).close();
+      const fill = [];
+      try { for (;;) fill.push(openSync('/dev/null')); } catch {}
+      const seen = [];
+      for (let queue = null; queue === null; closeSync(fill.pop())) {
+        try {
+          queue = await SqliteQueue.open(${JSON.stringify(file())});
+          await queue.close();
+        } catch ({ kind, context }) {
+          seen.push(kind + ' ' + context?.errno);
+        }
+      }
+      console.log(JSON.stringify([...new Set(seen)]));`;
+    const shell = 'ulimit -n 128 && exec "$0" --input-type=module -e "$1"';
+    const run = spawnSync('sh', ['-c', shell, process.execPath, script], { encoding: 'utf8' });
+    expect(run).toMatchObject({ stderr: '', stdout: '["Transient EMFILE"]\n' });
   });
 });
 
