@@ -196,7 +196,7 @@ function leftOut(plugins: readonly FoundPlugin[]): LeftOut[] {
     .map(({ id, use, reason, folder }) => ({
       plugin: id ?? use,
       detail: reason ?? 'it is not ready',
-      advice: `mend it in ${folder}; or leave it out: list it under "plugins" with "enabled": false`,
+      advice: `mend it in ${folder}, or leave it out as the warning of it says`,
     }));
 }
 

@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AdapterManifest, MiddlewareManifest } from '../contracts/plugin.js';
-import { type Discovery, nameOf, type PluginInfo, packageFolder } from './discovery.js';
+import { type Discovery, type PluginInfo, packageFolder } from './discovery.js';
 import { type Plugin, placeInManifest, satisfies } from './manifest.js';
 import { type Problem, suggest } from './problems.js';
+import { nameOf } from './schemas.js';
 
 /** One adapter of a plugin that is there. */
 export interface Adapter {

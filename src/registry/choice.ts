@@ -1,9 +1,8 @@
 /** Which adapter serves a binding: the first of those it names that is available. */
 import type { Adapter, Catalog } from './catalog.js';
 import type { BindingEntry, ConfigPath, LoadedConfig, UseEntry } from './config.js';
-import { nameOf } from './discovery.js';
 import { type ProblemCode, suggest } from './problems.js';
-import { isSchema } from './schemas.js';
+import { isSchema, nameOf } from './schemas.js';
 
 /** An adapter that was preferred, and why it does not serve. */
 export interface PassedOver {

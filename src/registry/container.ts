@@ -6,10 +6,10 @@
 import 'reflect-metadata/lite';
 import { type Bind, type BindingIdentifier, Container, ContainerModule } from 'inversify';
 import { FatalError } from '../contracts/errors.js';
-import { nameOf } from './discovery.js';
 import { messageOf } from './ending.js';
 import type { Plan } from './plan.js';
-import { type Problem, showProblem } from './problems.js';
+import { type Problem, showProblem, withoutDot } from './problems.js';
+import { nameOf } from './schemas.js';
 
 export type { Container } from 'inversify';
 
@@ -121,7 +121,7 @@ function inOneSentence(message: string): string {
     return `the constructor of ${shownClass({ name: type })} has a parameter without @inject; write the key of what it is to be: @inject(Queue.key)`;
   }
   const [, service] = /^No bindings found for service: "(.*)"\.$/.exec(line) ?? [];
-  return service === undefined ? line.replace(/\.$/, '') : `nothing is bound for ${service}; bind it in host.container`;
+  return service === undefined ? withoutDot(line) : `nothing is bound for ${service}; bind it in host.container`;
 }
 
 export function shownClass({ name }: { readonly name: string }): string {

@@ -17,7 +17,8 @@ import type { MiddlewareManifest, PluginManifest } from '../contracts/plugin.js'
 import type { ConfigPath, LoadedConfig } from './config.js';
 import { jsonOf, type ManifestReading, manifestFile, type Plugin, readManifest, satisfies } from './manifest.js';
 import { ADAPTERS_FOLDER } from './own-package.js';
-import { type Place, type Problem, showPlace, suggest } from './problems.js';
+import { type Place, type Problem, showPlace, suggest, withoutDot } from './problems.js';
+import { nameOf } from './schemas.js';
 
 /** Where a plugin was found; the order is that of precedence. */
 export type PluginSource = 'listed' | 'folder' | 'dependency' | 'built-in';
@@ -142,7 +143,8 @@ class Search {
     const common = { use, source: 'listed', place, optional, enabled, replace } as const;
     const where = this.#locate(use);
     if ('missing' in where) {
-      const faults = [{ code: 'RC1106', place: null, message: where.missing } as const];
+      const { missing: message, ...more } = where;
+      const faults = [{ code: 'RC1106', place: null, message, ...more } as const];
       const reading: ManifestReading = { state: 'invalid', plugin: null, manifest: null, faults };
       this.#candidates.push({
         ...common,
@@ -198,14 +200,14 @@ class Search {
   }
 
   /** The folder that `use` names, or what is to be said where there is none. */
-  #locate(use: string): { folder: string } | { missing: string } {
+  #locate(use: string): { folder: string } | { missing: string; isFinal?: true } {
     const from = this.#config.folder;
     // One letter before the colon is a Windows drive.
     if (/^[a-z][a-z0-9+.-]+:/i.test(use)) {
-      return { missing: `plugin "${use}": URLs are not loaded; name a folder or a package.` };
+      return { missing: `plugin "${use}": URLs are not loaded; name a folder or a package.`, isFinal: true };
     }
     if (isBuiltin(use)) {
-      return { missing: `plugin "${use}": modules of Node are not loaded; name a folder or a package.` };
+      return { missing: `plugin "${use}": modules of Node are not loaded; name a folder or a package.`, isFinal: true };
     }
     if (use.includes('\0')) return { missing: `plugin ${JSON.stringify(use)}: no folder has such a name.` };
     const isPath = use.startsWith('.') || resolve(use) === use;
@@ -292,9 +294,9 @@ class Search {
     candidate.reason = faults.map(({ message }) => message).join(' ');
     if (optional || source !== 'listed') this.#leaveOut(candidate, faults);
     else {
-      for (const { code, place, message } of faults) {
+      for (const { code, place, message, isFinal = false } of faults) {
         const named = code === 'RC1107' ? `plugin "${use}": ${withoutDot(message)}.` : message;
-        const mayHelp = ['RC1106', 'RC1111', 'RC1114'].includes(code) && !message.includes('are not loaded');
+        const mayHelp = ['RC1106', 'RC1111', 'RC1114'].includes(code) && !isFinal;
         const hint = mayHelp ? ' Mark it "optional": true to continue without it.' : '';
         this.#problems.push({ code, place: place ?? this.#placeOf(candidate), message: `${named}${hint}` });
       }
@@ -308,8 +310,16 @@ class Search {
       return `${code} ${at === place || at === null ? '' : `${showPlace(at)} `}${withoutDot(message)}`;
     });
     const what = `${optional ? 'optional plugin' : 'plugin'} "${use}" is left out: ${lines.join('; ')}`;
-    const hint = source === 'listed' ? '' : '; to leave it out without a warning, list it with "enabled": false';
+    const hint = source === 'listed' ? '' : `; to leave it out without a warning, ${this.#howToDisable(use)}`;
     this.#warnings.push(`${what}${hint}`);
+  }
+
+  /** By what it is found as: its id may be that of another. Without a list, the default has to be written down, too. */
+  #howToDisable(use: string): string {
+    const entry = `{ "use": ${JSON.stringify(use)}, "enabled": false }`;
+    if (this.#config.value.plugins !== undefined) return `add ${entry} to "plugins"`;
+    const list = [...DEFAULT_PLUGINS.map((each) => JSON.stringify(each)), entry];
+    return `write "plugins": [${list.join(', ')}]`;
   }
 
   /** Where it is listed, else its manifest. */
@@ -371,15 +381,6 @@ function infoOf({ use, source, folder, state, reason, optional, reading: { manif
 function capabilitiesOf(manifest: PluginManifest | null): string[] {
   const { adapters = [], capabilities = [] } = manifest?.contributes ?? {};
   return [...capabilities.map(({ id }) => id), ...adapters.map(({ provides }) => provides)].map(nameOf);
-}
-
-function withoutDot(message: string): string {
-  return message.replace(/\.$/, '');
-}
-
-/** `Queue` of `Queue@1`. */
-export function nameOf(provides: string): string {
-  return provides.slice(0, provides.lastIndexOf('@'));
 }
 
 /** What to do is install it only where the name can be a package's: `npm i a/b` would fetch a stranger's repository. */

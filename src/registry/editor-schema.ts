@@ -8,6 +8,7 @@ import {
   isSchema,
   type JsonSchema,
   MANIFEST_SCHEMA,
+  nameOf,
   PROFILES_SCHEMA,
 } from './schemas.js';
 
@@ -199,8 +200,4 @@ function value(schema: unknown): unknown {
     ...(fallback !== undefined && { default: fallback }),
     anyOf: [own, ...REFERENCES],
   };
-}
-
-function nameOf(provides: string): string {
-  return provides.slice(0, provides.lastIndexOf('@'));
 }

@@ -49,6 +49,8 @@ export interface PluginFault {
   /** In the manifest; `null` where it is about the plugin as a whole. */
   readonly place: Place | null;
   readonly message: string;
+  /** Wherever it is listed: there is nothing to install. */
+  readonly isFinal?: true;
 }
 
 /** What became of a manifest. */

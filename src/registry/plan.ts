@@ -199,7 +199,7 @@ class Planner implements Plan {
     }
     const { adapter, passedOver, unknown } = choice;
     for (const { code, message, path: at } of unknown) {
-      const text = `${message.replace(/\.$/, '')}; it is passed over, and ${adapter.manifest.id} serves`;
+      const text = `this entry is passed over, and ${adapter.manifest.id} serves: ${message}`;
       this.warnings.push(showProblem({ code, place: this.config.place(at), message: text }));
     }
     const planned = this.#instance(capability, name, isDefault, adapter);

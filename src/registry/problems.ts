@@ -98,6 +98,11 @@ export function showProblem({ code, place, message }: Problem): string {
   return place === null ? `${code} ${message}` : `${code} ${showPlace(place)} ${message}`;
 }
 
+/** To go on behind it. */
+export function withoutDot(sentence: string): string {
+  return sentence.replace(/\.$/, '');
+}
+
 /** One error for all `problems`, sorted by place; its message has a line for each, its code is the first one's. */
 export function problemsError(problems: readonly Problem[]): FatalError {
   const sorted = sortProblems(problems);

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import type { Ajv, ErrorObject, ValidateFunction } from 'ajv';
 import { show } from '../contracts/ids.js';
 import { PRECOMPILED } from './precompiled.js';
-import { suggest } from './problems.js';
+import { suggest, withoutDot } from './problems.js';
 import { AJV_OPTIONS, isSchema, type JsonSchema } from './schemas.js';
 
 /** What Ajv makes of a schema. */
@@ -242,7 +242,7 @@ function toFault(error: ErrorObject, shown: Shown): SchemaFault {
       return fault(`${at()} must not have the same item twice: ${params.j} and ${params.i} are`);
     case 'pattern': {
       const { description } = Object(parentSchema) as { readonly description?: unknown };
-      const meant = typeof description === 'string' ? `: ${description.replace(/\.$/, '')}` : '';
+      const meant = typeof description === 'string' ? `: ${withoutDot(description)}` : '';
       return fault(`${at()} ${message}, found ${found}${meant}`);
     }
     default:

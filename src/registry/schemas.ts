@@ -326,6 +326,11 @@ function closed({ $schema: _dialect, ...schema }: JsonSchema): JsonSchema {
   };
 }
 
+/** `Queue` of `Queue@1`. */
+export function nameOf(provides: string): string {
+  return provides.slice(0, provides.lastIndexOf('@'));
+}
+
 export function isSchema(value: unknown): value is JsonSchema {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -51,7 +51,7 @@ test('a plugin that cannot be used and that nothing needs is a warning, with wha
   const told = await place.run(['doctor']);
   expect(told.code).toBe(0);
   expect(told.stdout).toMatch(
-    /^warn +new +plugin +- +main "\.\/x\.js" is not there; build the plugin first\n +-> mend it in .*plugins\/new; or leave it out/m,
+    /^warn +new +plugin +- +main "\.\/x\.js" is not there; build the plugin first\n +-> mend it in .*plugins\/new, or leave it out/m,
   );
   expect(told.stdout).toMatch(/\d ok, 2 warnings, 0 failed/);
   const { plugins } = JSON.parse((await place.run(['doctor', '--json'])).stdout) as { plugins: object[] };

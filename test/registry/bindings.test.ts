@@ -280,9 +280,9 @@ describe('a list of adapters', () => {
     expect(plan.instances.get('SecretStore#default')?.adapter.manifest.id).toBe('local.env');
     const told = plan.warnings.map((line) => line.replaceAll(`${space.folder}/`, '').replace(/:\d+:\d+/, ':at'));
     expect(told).toEqual([
-      'RC1102 plugins.json:at no adapter "none.s" for SecretStore. Known: local.env; it is passed over, and local.env serves',
-      'RC1102 plugins.json:at no adapter "nvml" for GpuEnumerator: plugin "rollout.gpu-nvml", which has it, is built in and not listed; list it under "plugins"; it is passed over, and acme.gpu serves',
-      'RC1102 plugins.json:at no adapter "none.gpu" for GpuEnumerator. Known: acme.gpu; it is passed over, and acme.gpu serves',
+      'RC1102 plugins.json:at this entry is passed over, and local.env serves: no adapter "none.s" for SecretStore. Known: local.env.',
+      'RC1102 plugins.json:at this entry is passed over, and acme.gpu serves: no adapter "nvml" for GpuEnumerator: plugin "rollout.gpu-nvml", which has it, is built in and not listed; list it under "plugins"',
+      'RC1102 plugins.json:at this entry is passed over, and acme.gpu serves: no adapter "none.gpu" for GpuEnumerator. Known: acme.gpu.',
     ]);
     expect(problems({ plugins: [LOCAL], bindings: secrets(['none.s', 'none.t']) })).toEqual([
       expect.stringMatching(/^RC1102 .*no adapter "none.s"/),

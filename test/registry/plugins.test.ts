@@ -457,15 +457,22 @@ describe('plugins that are not listed', () => {
     expect(host.warnings.map((line) => line.replaceAll(space.folder, '<space>'))).toEqual([
       'plugin "<space>/plugins/acme.vault" is left out: RC1107 <space>/plugins/acme.vault/plugin.json:4:11 ' +
         'main "./dist/index.js" is not there; build the plugin first: "npm run build" in its folder; ' +
-        'to leave it out without a warning, list it with "enabled": false',
+        'to leave it out without a warning, ' +
+        'write "plugins": ["rollout.cloud-local", { "use": "<space>/plugins/acme.vault", "enabled": false }]',
     ]);
     expect(host.plugins().find(({ id }) => id === 'acme.vault')).toMatchObject({
       state: 'invalid',
       reason: 'main "./dist/index.js" is not there; build the plugin first: "npm run build" in its folder',
     });
     await host.get(Storage);
-    const disabled = await space.host({ plugins: [{ use: './plugins/acme.vault', enabled: false }] });
+    const list = JSON.parse(/write "plugins": (.*)$/.exec(host.warnings[0] ?? '')?.[1] ?? '');
+    const disabled = await space.host({ plugins: list, bindings: memory });
     expect(disabled.warnings).toEqual([]);
+    await disabled.get(Storage);
+    const listed = await space.host({ plugins: ['rollout.cloud-local'], bindings: memory });
+    const entry = JSON.parse(/add (.*) to "plugins"$/.exec(listed.warnings[0] ?? '')?.[1] ?? '');
+    const added = await space.host({ plugins: ['rollout.cloud-local', entry], bindings: memory });
+    expect(added.warnings).toEqual([]);
   });
 
   test.each([

@@ -16,6 +16,7 @@ import type {
 } from '../../contracts/plugin.js';
 import { closed, failure, messageOf, withTimeout } from '../ending.js';
 import { DOORLESS } from '../links.js';
+import { withoutDot } from '../problems.js';
 import type { Asked, OpenRequest } from './child.js';
 import { CROSSINGS, checkAnswer, methodsOver } from './crossings.js';
 import type { IsolatedPlugin } from './isolate.js';
@@ -205,7 +206,7 @@ export class IsolatedInstance {
   #denied(error: Denied, doing: string): FatalError {
     if (isDisabledCall(error)) {
       // Node says which: "fsync API is disabled when Permission Model is enabled."
-      const message = `${this.#who}: ${doing} failed, as ${messageOf(error).replace(/\.$/, '')}. ${DISABLED_CALL_ADVICE}`;
+      const message = `${this.#who}: ${doing} failed, as ${withoutDot(messageOf(error))}. ${DISABLED_CALL_ADVICE}`;
       return new FatalError('PluginContract', message, {
         ...{ code: 'PERMISSION_DENIED', context: { adapter: this.#part.id }, cause: error },
       });
