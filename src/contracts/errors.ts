@@ -172,6 +172,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   EPERM: 'this user may not do that: change its owner or mode, or configure another path',
   ERR_ACCESS_DENIED: 'the plugin may not do that: list it in the "permissions" of its manifest',
   EROFS: 'the file system is read-only: configure another path',
+  EXDEV: 'the two lie on different file systems: move them to one',
 };
 
 /**

@@ -10,7 +10,7 @@
  * logger once, and the store behind answers. The folder is bounded in bytes, by what this process puts there; several
  * processes may share it, and then each keeps to the bound on its own.
  */
-
+import { resolve } from 'node:path';
 import * as check from '../../contracts/arguments.js';
 import { checked } from '../../contracts/capability.js';
 import { FatalError, isCoreError, RecoverableError } from '../../contracts/errors.js';
@@ -24,6 +24,7 @@ import {
   type PutHint,
 } from '../../contracts/object-store.js';
 import type { Logger } from '../../contracts/plugin.js';
+import { markCache } from './object-store/cache-mark.js';
 import { Feed, shared } from './object-store/feed.js';
 import { FsObjectStore } from './object-store.js';
 
@@ -52,6 +53,12 @@ export interface CacheStats {
 
 const MAX_BYTES = 10 * 1024 ** 3;
 
+interface Arrival {
+  readonly id: ContentId;
+  /** Deleted through this cache meanwhile: a copy would outlive it. */
+  isDeleted: boolean;
+}
+
 /** What `wrap` has to know of the adapter behind. */
 export interface CacheTraits {
   /** Its id and features: the cache has the same features. */
@@ -70,6 +77,8 @@ export class CachedObjectStore implements ObjectStore {
   readonly #held = new Map<ContentId, number>();
   /** Whole reads that are fetching, to be shared, and how many wait for each. */
   readonly #fetching = new Map<ContentId, { readonly bytes: Promise<Uint8Array>; waiting: number }>();
+  /** Copies on their way here from the store behind. */
+  readonly #arriving = new Set<Arrival>();
   /** What goes on beside the calls: copies being written, stock being taken. Waited for at the end. */
   readonly #beside = new Set<Promise<void>>();
   #bytes = 0;
@@ -78,7 +87,7 @@ export class CachedObjectStore implements ObjectStore {
 
   /**
    * @param behind the store that has the objects; closed by whoever made it
-   * @throws as `FsObjectStore.open`
+   * @throws FatalError ConfigInvalid, code `CACHE_ROOT`: the root is a store that is no cache. As `FsObjectStore.open`
    */
   static async open(
     behind: ObjectStore,
@@ -90,10 +99,13 @@ export class CachedObjectStore implements ObjectStore {
       maxBytes = MAX_BYTES,
       maxObjectBytes = Math.ceil(maxBytes / 10),
     } = check.known('options', options, ['root', 'maxBytes', 'maxObjectBytes']) as CachedObjectStoreOptions;
+    // Not left to the store's own default, which is where a real one is.
+    const folder = resolve(check.text('options.root', root, 1, 4_096));
     check.integer('options.maxBytes', maxBytes, 1);
     check.integer('options.maxObjectBytes', maxObjectBytes, 1, maxBytes);
+    await markCache(folder, (behind as { readonly root?: unknown }).root);
     // A copy that a power cut takes is fetched again.
-    const cache = await FsObjectStore.open(root, { durability: 'none' });
+    const cache = await FsObjectStore.open(folder, { durability: 'none' });
     const store = new CachedObjectStore(behind, cache, { maxBytes, maxObjectBytes, logger });
     store.#goOn(store.#takeStock());
     return checked(ObjectStoreToken, store, { adapter, features });
@@ -147,7 +159,7 @@ export class CachedObjectStore implements ObjectStore {
     if (here !== undefined) return toStream(this.#watched(id, here), () => here.cancel());
     const stream = await this.#behind.getStream(id, options);
     if (options.range !== undefined || options.verify === false) return stream;
-    const { feed } = this.#fill();
+    const { feed } = this.#fill(id);
     return toStream(shared(stream, feed), () => {
       feed.fail(new Error('the stream was not read'));
       return stream.cancel();
@@ -164,6 +176,9 @@ export class CachedObjectStore implements ObjectStore {
 
   async delete(id: ContentId): Promise<boolean> {
     const deleted = await this.#behind.delete(id);
+    // Read there before, and not kept here yet: whoever waits for it gets it, and nobody after.
+    this.#fetching.delete(id);
+    for (const arrival of this.#arriving) if (arrival.id === id) arrival.isDeleted = true;
     await this.#drop(id);
     return deleted;
   }
@@ -229,10 +244,13 @@ export class CachedObjectStore implements ObjectStore {
   async #fetch(id: ContentId, signal: AbortSignal | undefined): Promise<Uint8Array> {
     let fetching = this.#fetching.get(id);
     if (fetching === undefined) {
-      fetching = { bytes: this.#fetchAlone(id), waiting: 0 };
-      this.#fetching.set(id, fetching);
-      const end = () => this.#fetching.delete(id);
-      fetching.bytes.then(end, end);
+      const begun = { bytes: this.#fetchAlone(id), waiting: 0 };
+      fetching = begun;
+      this.#fetching.set(id, begun);
+      const end = () => {
+        if (this.#fetching.get(id) === begun) this.#fetching.delete(id);
+      };
+      begun.bytes.then(end, end);
     }
     fetching.waiting += 1;
     const bytes = await check.orAborted(fetching.bytes, signal);
@@ -240,14 +258,25 @@ export class CachedObjectStore implements ObjectStore {
   }
 
   async #fetchAlone(id: ContentId): Promise<Uint8Array> {
-    const bytes = await this.#behind.getBytes(id);
-    if (bytes.byteLength > this.#maxObjectBytes) return bytes;
-    const kept = await this.#keep(bytes);
-    if (kept === undefined || kept === id) return bytes;
-    await this.#drop(kept);
-    throw new FatalError('Internal', `object corrupt: ${id}`, { code: 'OBJECT_CORRUPT', context: { id, found: kept } });
+    const arrival = this.#expect(id);
+    try {
+      const bytes = await this.#behind.getBytes(id);
+      if (bytes.byteLength > this.#maxObjectBytes || arrival.isDeleted) return bytes;
+      const kept = await this.#keep(bytes);
+      if (kept === undefined) return bytes;
+      if (kept !== id || arrival.isDeleted) await this.#drop(kept);
+      if (kept === id) return bytes;
+      throw corrupt(id, kept);
+    } finally {
+      this.#arriving.delete(arrival);
+    }
   }
 
+  #expect(id: ContentId): Arrival {
+    const arrival = { id, isDeleted: false };
+    this.#arriving.add(arrival);
+    return arrival;
+  }
   /** Keeps a copy. The id of the bytes, or `undefined` where that failed. */
   async #keep(bytes: Uint8Array): Promise<ContentId | undefined> {
     try {
@@ -260,8 +289,11 @@ export class CachedObjectStore implements ObjectStore {
     }
   }
 
-  /** A copy that is written while its source is read by others; never fails. */
-  #fill(): { readonly feed: Feed; readonly filled: Promise<void> } {
+  /**
+   * A copy that is written while its source is read by others; never fails.
+   * @param of the object that is read from the store behind; left out for a put
+   */
+  #fill(of?: ContentId): { readonly feed: Feed; readonly filled: Promise<void> } {
     const feed = new Feed();
     let size = 0;
     const tooLarge = new Error('larger than the cache takes');
@@ -272,14 +304,21 @@ export class CachedObjectStore implements ObjectStore {
         yield chunk;
       }
     };
-    const filled = this.#cache.putStream(limited(this.#maxObjectBytes)).then(
-      (id) => this.#note(id, size),
-      (error) => {
-        feed.leave();
-        // A source that fails is told to whoever reads it.
-        if (isCoreError(error) && error.context.errno !== undefined) this.#failed('write', error);
-      },
-    );
+    const arrival = of && this.#expect(of);
+    const filled = this.#cache
+      .putStream(limited(this.#maxObjectBytes))
+      .then(
+        (id) => {
+          this.#note(id, size);
+          return arrival?.isDeleted ? this.#drop(id) : undefined;
+        },
+        (error) => {
+          feed.leave();
+          // A source that fails is told to whoever reads it.
+          if (isCoreError(error) && error.context.errno !== undefined) this.#failed('write', error);
+        },
+      )
+      .finally(() => arrival && this.#arriving.delete(arrival));
     this.#goOn(filled);
     return { feed, filled };
   }
@@ -341,6 +380,10 @@ export class CachedObjectStore implements ObjectStore {
       this.#logger?.warn(`the object cache in ${this.#cache.root} could not ${doing}: ${message}; going on without it`);
     }
   }
+}
+
+function corrupt(id: ContentId, found: ContentId): FatalError {
+  return new FatalError('Internal', `object corrupt: ${id}`, { code: 'OBJECT_CORRUPT', context: { id, found } });
 }
 
 /**

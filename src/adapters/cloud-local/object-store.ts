@@ -11,7 +11,7 @@
 import { dirname, resolve } from 'node:path';
 import * as check from '../../contracts/arguments.js';
 import { checked } from '../../contracts/capability.js';
-import { FatalError } from '../../contracts/errors.js';
+import { FatalError, isCoreError } from '../../contracts/errors.js';
 import { ContentId } from '../../contracts/ids.js';
 import {
   type GetOptions,
@@ -292,7 +292,14 @@ export class FsObjectStore implements ObjectStore {
   async stat(id: ContentId): Promise<ObjectStat | null> {
     const blob = await this.#publisher.find(id);
     if (!blob?.isFile()) return null;
-    const sidecar = await this.#slots.run(() => this.#disk.readText(this.#layout.sidecar(id), SIDECAR_BYTES_MAX));
+    const path = this.#layout.sidecar(id);
+    const sidecar = await this.#slots
+      .run(() => this.#disk.readText(path, SIDECAR_BYTES_MAX))
+      // One that cannot be read is as good as none.
+      .catch((error: unknown) => {
+        if (!isCoreError(error)) throw error;
+        return undefined;
+      });
     return { id, size: blob.size, ...decodeSidecar(sidecar, blob) };
   }
 
@@ -300,6 +307,7 @@ export class FsObjectStore implements ObjectStore {
     return this.#alone(id, () => this.#publisher.remove(id));
   }
 
+  /** By names alone: a folder of a blob's name, which only somebody else can make, is told of too. */
   async *list({
     prefix = '',
     after = '' as ContentId,

@@ -167,6 +167,22 @@ export const overlapping: Cases = {
     assertAllSame(read, all);
   },
 
+  'what is deleted while others read it is gone when the delete resolves, and stays so': async ({ open }) => {
+    const store = await open();
+    for (const size of [100, 2 * MIB]) {
+      const id = await store.putBytes(noise(size));
+      const reads = [store.getBytes(id), store.getBytes(id), readAll(store, id), store.getBytes(id)];
+      assert.equal(await store.delete(id), true);
+      await assertFails(store.getBytes(id), { code: 'OBJECT_NOT_FOUND' });
+      for (const read of await Promise.allSettled(reads)) {
+        if (read.status === 'fulfilled') assertSame(read.value, noise(size));
+        else assertIs(read.reason, { code: 'OBJECT_NOT_FOUND' });
+      }
+      await assertFails(store.getBytes(id), { code: 'OBJECT_NOT_FOUND' });
+      assert.equal(await store.exists(id), false);
+    }
+  },
+
   'under puts and deletes a read gives the whole bytes or object not found': async ({ open }) => {
     const store = await open();
     const bytes = noise(80_000);

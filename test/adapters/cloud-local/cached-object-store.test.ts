@@ -335,3 +335,88 @@ test('random calls on it answer as the store behind does', async () => {
     { numRuns: 40 },
   );
 }, 60_000);
+
+describe('the folder of the cache', () => {
+  const CACHE_ROOT = { kind: 'ConfigInvalid', code: 'CACHE_ROOT' };
+  const count = async (store: FsObjectStore) => {
+    let n = 0;
+    for await (const _ of store.list()) n += 1;
+    return n;
+  };
+
+  test('has to be named: there is none that it falls back to', async () => {
+    const open = (options: unknown) => CachedObjectStore.open(memoryObjectStore(), options as CachedObjectStoreOptions);
+    for (const options of [{}, { maxBytes: 10 }, { root: '' }, { root: undefined }]) {
+      await expect(open(options)).rejects.toMatchObject({ kind: 'SchemaViolation', code: 'ARGUMENT_INVALID' });
+    }
+  });
+
+  test('is never a store that is no cache, be it empty, the one behind, or of the original system: nothing is removed', async () => {
+    const root = newRoot();
+    const store = await FsObjectStore.open(root, { durability: 'none' });
+    const far = memoryObjectStore();
+    for (const behind of [far, store]) {
+      await expect(CachedObjectStore.open(behind, { root, maxBytes: 100 })).rejects.toMatchObject(CACHE_ROOT);
+    }
+    for (let n = 0; n < 20; n++) await store.putBytes(Buffer.alloc(100, n));
+    for (const behind of [far, store]) {
+      await expect(CachedObjectStore.open(behind, { root, maxBytes: 100 })).rejects.toMatchObject(CACHE_ROOT);
+    }
+    fs.rmSync(`${root}/store.json`);
+    await expect(CachedObjectStore.open(far, { root, maxBytes: 100 })).rejects.toMatchObject(CACHE_ROOT);
+    expect(await count(store)).toBe(20);
+    expect(fs.existsSync(`${root}/cache.json`)).toBe(false);
+  });
+
+  test('is not the root of the store behind, though that was opened on a cache', async () => {
+    const { cache, root } = await opened();
+    await cache.putBytes(Buffer.from('copy'));
+    const store = await FsObjectStore.open(root, { durability: 'none' });
+    await expect(CachedObjectStore.open(store, { root: `${root}/.` })).rejects.toMatchObject(CACHE_ROOT);
+  });
+
+  test('is a cache again when it was one, for several that open it at once too', async () => {
+    const root = newRoot();
+    const { cache, behind } = await opened({ root });
+    const id = await cache.putBytes(Buffer.from('copy'));
+    const more = await Promise.all([1, 2, 3].map(() => CachedObjectStore.open(behind, { root })));
+    for (const each of more) await each.getBytes(id);
+    expect(more.map((each) => each.stats().hits)).toEqual([1, 1, 1]);
+    const fresh = newRoot();
+    await Promise.all([1, 2, 3].map(() => CachedObjectStore.open(behind, { root: fresh })));
+  });
+});
+
+test.each(['bytes', 'stream'] as const)('what is deleted while it is fetched as %s is not kept', async (how) => {
+  const far = memoryObjectStore();
+  const id = await far.putBytes(Buffer.from('deleted soon'));
+  let release = () => {};
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const slow = new Proxy(far, {
+    get(target, name: keyof ObjectStore) {
+      if (name === 'getBytes') {
+        return async (of: ContentId) => {
+          const bytes = await target.getBytes(of);
+          await gate;
+          return bytes;
+        };
+      }
+      const method = target[name] as unknown;
+      return typeof method === 'function' ? method.bind(target) : method;
+    },
+  });
+  const { cache } = await opened({}, slow);
+  const begun = how === 'bytes' ? cache.getBytes(id) : read(await cache.getStream(id));
+  if (how === 'bytes') await new Promise((resolve) => setImmediate(resolve));
+  expect(await cache.delete(id)).toBe(true);
+  const after = cache.getBytes(id);
+  after.catch(() => {});
+  release();
+  expect(Buffer.from(await begun).toString()).toBe('deleted soon');
+  await expect(after).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' });
+  await cache.settled();
+  await expect(cache.getBytes(id)).rejects.toMatchObject({ code: 'OBJECT_NOT_FOUND' });
+  expect(cache.stats().objects).toBe(0);
+});

@@ -33,6 +33,7 @@ describe('verify', () => {
       faults: [],
       quarantined: 0,
       sidecarsHealed: 0,
+      sidecarsLeft: 0,
     });
   });
 

@@ -255,21 +255,34 @@ export class Disk {
     );
   }
 
-  /** The text of a file, cut at `bytesMax`; `undefined` when there is none. */
-  async readText(path: string, bytesMax: number): Promise<string | undefined> {
+  /** The first bytes of a file, up to `bytesMax`; `undefined` when there is none. */
+  readSmall(path: string, bytesMax: number): Eventual<Uint8Array | undefined> {
+    return settle(this.#readSmall(path, bytesMax));
+  }
+
+  *#readSmall(path: string, bytesMax: number): Steps<Uint8Array | undefined> {
     let file: OpenFile;
     try {
-      file = await this.open(path, 'r');
+      file = yield this.open(path, 'r');
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw error;
     }
     try {
+      const small = file.readSmall();
+      if (small !== null) return small.subarray(0, bytesMax);
       const buffer = Buffer.allocUnsafe(bytesMax);
-      return buffer.toString('utf8', 0, await file.read(buffer, 0));
+      const count: number = yield file.read(buffer, 0);
+      return buffer.subarray(0, count);
     } finally {
-      await file.close();
+      yield file.close();
     }
+  }
+
+  /** The text of a file, cut at `bytesMax`; `undefined` when there is none. */
+  async readText(path: string, bytesMax: number): Promise<string | undefined> {
+    const bytes = await this.readSmall(path, bytesMax);
+    return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
   }
 
   /** Makes a file's bytes survive a power cut, whoever wrote them. */

@@ -26,8 +26,9 @@ export interface GcOptions {
   /** The ids to keep. Read to its end before anything is removed; an error of it removes nothing. */
   readonly keep: Iterable<ContentId> | AsyncIterable<ContentId>;
   /**
-   * Objects put, or put again, within this time are kept as well: whoever puts an object has so long, less 30 minutes,
-   * to see to it that the next collection keeps it. Below an hour only where nobody puts meanwhile. Default 24 hours.
+   * Objects put within this time are kept as well. One that was put again counts from then, or from up to 30 minutes
+   * before: whoever puts an object has so long, less 30 minutes, to see to it that the next collection keeps it. Below an
+   * hour only where nobody puts again what they rely on. Default 24 hours.
    */
   readonly graceMs?: number;
   /** Count what would be removed, and change nothing. Default false. */
@@ -225,7 +226,8 @@ class Sweep {
     const { disk, layout } = this.#store;
     const [path, taken] = [sidecarPath(layout, name), `${layout.gc}/${name}`];
     const found = await disk.stat(path);
-    if (found === undefined || found.mtimeMs > this.#options.oldMs) return;
+    // One that is no file is not ours.
+    if (!found?.isFile() || found.mtimeMs > this.#options.oldMs) return;
     if (await this.#take(path, taken)) await disk.unlink(taken);
     else await this.#putBack(taken, path);
   }

@@ -66,7 +66,8 @@ export function newDraftPrefix(): string {
   return `rollout-draft-${process.pid}-${randomBytes(8).toString('hex')}`;
 }
 
-const DRAFT_NAME = /^rollout-draft-[0-9]+-[0-9a-f]{16}-[0-9a-z]+$/;
+/** Names of earlier versions' drafts have no word before, and are no less unlikely by chance. */
+const DRAFT_NAME = /^(rollout-draft-)?[0-9]+-[0-9a-f]{16}-[0-9a-z]+$/;
 
 export function isDraftName(name: string): boolean {
   return DRAFT_NAME.test(name);

@@ -16,12 +16,22 @@
  */
 import type { Stats } from 'node:fs';
 import { dirname } from 'node:path';
+import { isCoreError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
 import { allSettled, Rounds } from './concurrency.js';
 import { type Disk, errnoOf } from './disk.js';
 import { Draft } from './draft.js';
 import { type Eventual, type Steps, settle } from './in-place.js';
-import { type Durability, decodeSidecar, encodeSidecar, type Layout, newDraftPrefix, TOUCH_AGE_MS } from './layout.js';
+import {
+  type Durability,
+  decodeSidecar,
+  encodeSidecar,
+  isSidecarWhole,
+  type Layout,
+  newDraftPrefix,
+  SIDECAR_BYTES_MAX,
+  TOUCH_AGE_MS,
+} from './layout.js';
 import type { OpenFile } from './open-file.js';
 import type { Usage } from './usage.js';
 
@@ -221,7 +231,7 @@ export class Publisher {
 
   /**
    * Whether the blob is there already, complete in size. If so it is made as durable as one just put, kept from
-   * collections that are under way, and nothing is written but a sidecar that is missing or empty. A blob of another
+   * collections that are under way, and nothing is written but a sidecar that is missing or torn. A blob of another
    * size is what a power cut leaves behind at durability `none`: it counts as missing, so that the put which asked
    * replaces it, and so does a distrusted one.
    */
@@ -233,13 +243,13 @@ export class Publisher {
     // Its sidecar was written, or looked at, when the blob became known. What others took away since, no put brings back:
     // one written anew says no more than `stat` makes up without it.
     if (isYoung && this.#syncedAtMs.get(id) === found.ctimeMs) return true;
-    if (!(yield* this.#hasSidecar(id))) yield* this.#heal(id, found, undefined);
+    const hasSidecar = yield* this.#mend(id, found);
     const blob = isYoung ? found : yield* this.#hold(id, found);
     if (blob === undefined) return false;
     if (this.#durability !== 'none') {
       try {
         const files = [this.#layout.blob(id)];
-        if (this.#durability === 'full') files.push(this.#layout.sidecar(id));
+        if (this.#durability === 'full' && hasSidecar) files.push(this.#layout.sidecar(id));
         yield allSettled(files.map((path) => this.#disk.syncFile(path)));
       } catch (error) {
         if (errnoOf(error) === 'ENOENT') return false;
@@ -251,10 +261,17 @@ export class Publisher {
     return true;
   }
 
-  /** Only a power cut empties a sidecar. */
-  *#hasSidecar(id: ContentId): Steps<boolean> {
-    const sidecar: Stats | undefined = yield this.#disk.stat(this.#layout.sidecar(id));
-    return sidecar !== undefined && sidecar.size > 0;
+  /** Sees to a sidecar that says what it should. False where it cannot be had: it is worth no more than the content type. */
+  *#mend(id: ContentId, blob: Stats): Steps<boolean> {
+    try {
+      const bytes: Uint8Array | undefined = yield this.#disk.readSmall(this.#layout.sidecar(id), SIDECAR_BYTES_MAX);
+      const text = bytes && Buffer.from(bytes).toString();
+      if (!isSidecarWhole(text, blob.size)) yield* this.#heal(id, blob, text);
+      return true;
+    } catch (error) {
+      if (!isCoreError(error)) throw error;
+      return false;
+    }
   }
 
   /** The blob, made young enough that no collection takes it; `undefined` where it has to be put anew. */
@@ -299,7 +316,12 @@ export class Publisher {
     if (!isRemoved) return false;
     yield this.usage.remove(found?.size ?? 0);
     this.#corrupt.delete(id);
-    yield this.#disk.unlink(this.#layout.sidecar(id));
+    try {
+      yield this.#disk.unlink(this.#layout.sidecar(id));
+    } catch (error) {
+      // The object is gone: what is left beside it is nobody's.
+      if (!isCoreError(error)) throw error;
+    }
     if (this.#durability === 'full') yield this.#folderSyncs.run(this.#layout.shard(id));
     return true;
   }

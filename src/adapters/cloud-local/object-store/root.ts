@@ -6,8 +6,8 @@
  * Opens at the same moment write it one after the other. A store that is open already keeps the level it has.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FatalError, isCoreError } from '../../../contracts/errors.js';
-import type { Disk } from './disk.js';
+import { FatalError } from '../../../contracts/errors.js';
+import { type Disk, errnoOf } from './disk.js';
 import { DURABILITIES, type Durability, decodeManifest, encodeManifest, isDraftName, type Layout } from './layout.js';
 import type { Publisher } from './publish.js';
 
@@ -31,20 +31,28 @@ export async function openRoot(
   publisher: Publisher,
   durability: Durability,
 ): Promise<void> {
-  await disk.makeFolder(layout.tmp);
+  // First, so that a store of a newer format is left untouched.
   const level = await levelOf(disk, layout);
   if (level !== null && rank(durability) < rank(level)) throw lowerError(layout, durability, level);
-  if (level !== durability) {
-    try {
-      await underLock(disk, layout, () => raise(disk, layout, publisher, durability));
-    } catch (error) {
-      // A store that this user may only read can be read, whatever its level is.
-      const isThere = await disk.exists(layout.manifest);
-      if (!isThere || !isCoreError(error) || error.code !== 'IO_DENIED') throw error;
-    }
+  try {
+    await disk.makeFolder(layout.tmp);
+    if (level !== durability) await underLock(disk, layout, () => raise(disk, layout, publisher, durability));
+  } catch (error) {
+    // A store that this user may only read can be read, whatever its level is.
+    if (!READ_ONLY_ERRNOS.has(errnoOf(error)) || !(await isStore(disk, layout))) throw error;
   }
   await sweepDrafts(disk, layout);
 }
+
+const READ_ONLY_ERRNOS = new Set<unknown>(['EROFS', 'EACCES', 'EPERM', 'ERR_ACCESS_DENIED']);
+
+/** One of the original system has no `store.json`. */
+async function isStore(disk: Disk, layout: Layout): Promise<boolean> {
+  const names = await disk.names(layout.root);
+  return names.some((name) => `${layout.root}/${name}` === layout.manifest || OUTER_NAME.test(name));
+}
+
+const OUTER_NAME = /^[0-9a-f]{2}$/;
 
 /** The store's level; `null` where none is written: made just now, by an earlier version, or by the original system. */
 async function levelOf(disk: Disk, layout: Layout): Promise<Durability | null> {
@@ -61,7 +69,7 @@ async function raise(disk: Disk, layout: Layout, publisher: Publisher, durabilit
   await publisher.replaceFile(layout.manifest, encodeManifest(durability));
   // What has no blob yet is counted from its first one on.
   const names = await disk.names(layout.root);
-  if (!names.some((name) => /^([0-9a-f]{2}|usage)$/.test(name))) await publisher.usage.begin(0);
+  if (!names.some((name) => name === 'usage' || OUTER_NAME.test(name))) await publisher.usage.begin(0);
 }
 
 /** An open that has been writing the level for this long has crashed over it: it takes some 10 ms. */
@@ -73,7 +81,9 @@ async function underLock(disk: Disk, layout: Layout, work: () => Promise<void>):
   const lock = `${layout.tmp}/opening`;
   while (!(await disk.claimFolder(lock))) {
     const held = await disk.stat(lock);
-    if (held !== undefined && Date.now() - held.mtimeMs > LOCK_AGE_MAX_MS) await disk.removeFolder(lock);
+    // Also one of the future: the clock was set back since.
+    const isLeft = held !== undefined && Math.abs(Date.now() - held.mtimeMs) > LOCK_AGE_MAX_MS;
+    if (isLeft) await disk.removeFolder(lock);
     else await sleep(LOCK_POLL_MS);
   }
   try {

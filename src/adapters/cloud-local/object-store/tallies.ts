@@ -245,22 +245,8 @@ export class Tallies {
 
   /** `null` when there is no such tally. */
   *#read(name: string): Steps<Totals | null> {
-    let file: OpenFile;
-    try {
-      file = yield this.#disk.open(`${this.#folder}/${name}`, 'r');
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return null;
-      throw error;
-    }
-    try {
-      const small = file.readSmall();
-      if (small !== null) return decode(small);
-      const bytes = Buffer.alloc(TALLY_BYTES);
-      const count: number = yield file.read(bytes, 0);
-      return decode(bytes.subarray(0, count));
-    } finally {
-      yield file.close();
-    }
+    const bytes: Uint8Array | undefined = yield this.#disk.readSmall(`${this.#folder}/${name}`, TALLY_BYTES);
+    return bytes === undefined ? null : decode(bytes);
   }
 
   /** Leaves the own tally to whoever comes next. One that is told of something later takes another. */

@@ -46,6 +46,8 @@ export interface VerifyReport {
   readonly faults: readonly VerifyFault[];
   readonly quarantined: number;
   readonly sidecarsHealed: number;
+  /** Those that could be neither read nor written anew: they cost their objects the content type, and are no fault. */
+  readonly sidecarsLeft: number;
 }
 
 const FAULTS_LISTED_MAX = 1_000;
@@ -91,7 +93,7 @@ export async function verifyStore(store: VerifyStore, given: VerifyOptions | und
 class Walk {
   readonly #store: VerifyStore;
   readonly #options: VerifyOptions;
-  readonly #counts = { checked: 0, bytes: 0, faultCount: 0, quarantined: 0, sidecarsHealed: 0 };
+  readonly #counts = { checked: 0, bytes: 0, faultCount: 0, quarantined: 0, sidecarsHealed: 0, sidecarsLeft: 0 };
   readonly #faults: VerifyFault[] = [];
   /** Bytes of the blobs that are in their place. */
   sizes = 0;
@@ -135,6 +137,8 @@ class Walk {
     }
     try {
       const stats = await file.stat();
+      // Not ours: a folder of a blob's name.
+      if (!stats.isFile()) return 'missing';
       this.sizes += stats.size;
       if ((await this.#idOf(file, buffer)) !== id) return { problem: 'corrupt', message: `object corrupt: ${id}` };
       await this.#heal(id, stats);
@@ -167,10 +171,15 @@ class Walk {
   /** Never fails the blob: a sidecar is worth no more than its content type. */
   async #heal(id: ContentId, blob: Stats): Promise<void> {
     const { disk, layout, publisher } = this.#store;
-    const text = await disk.readText(layout.sidecar(id), SIDECAR_BYTES_MAX);
-    if (isSidecarWhole(text, blob.size)) return;
-    await publisher.heal(id, blob, text);
-    this.#counts.sidecarsHealed += 1;
+    try {
+      const text = await disk.readText(layout.sidecar(id), SIDECAR_BYTES_MAX);
+      if (isSidecarWhole(text, blob.size)) return;
+      await publisher.heal(id, blob, text);
+      this.#counts.sidecarsHealed += 1;
+    } catch (error) {
+      if (!isCoreError(error)) throw error;
+      this.#counts.sidecarsLeft += 1;
+    }
   }
 
   async #note(id: ContentId, { problem, message }: Pick<VerifyFault, 'problem' | 'message'>): Promise<void> {
