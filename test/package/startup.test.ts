@@ -27,7 +27,7 @@ beforeAll(() => {
 
 afterAll(() => app.remove());
 
-/** The packages in CommonJS that Node has loaded when it ends, as all but ulid and hash-wasm are. */
+/** The packages in CommonJS that Node has loaded when it ends, as all but hash-wasm are. */
 async function loadedBy(...args: string[]): Promise<string[]> {
   const { code, stderr } = await app.node('--require', './preload.cjs', ...args);
   if (code !== 0) throw new Error(stderr);
@@ -59,6 +59,23 @@ describe('--version', () => {
       expect(all.text).toContain(late);
       expect(early.text).not.toContain(late);
     }
+  });
+});
+
+describe('a command', () => {
+  const hashes = (packages: string[]) => packages.filter((name) => /hash/.test(name));
+
+  test('that hashes nothing loads no library that does', async () => {
+    const objects = async (...args: string[]) =>
+      hashes(await loadedBy(join(app.root, PROGRAM), '--config', 'local.json', 'objects', ...args));
+    expect(await objects('ls')).toEqual([]);
+    expect(await objects('put', 'local.json')).toContain('@napi-rs/blake-hash');
+  });
+
+  test('loads ulid as part of ours: every queue has it', () => {
+    const { packages, text } = reach(app.root, ['dist/adapters/cloud-local/index.js'], 'static');
+    expect(packages).not.toContain('ulid');
+    expect(text).toContain('// node_modules/ulid/');
   });
 });
 

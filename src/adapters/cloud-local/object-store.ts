@@ -20,7 +20,7 @@ import {
   ObjectStore,
   type PutHint,
 } from '../../contracts/object-store.js';
-import { type Blake3, type Blake3Engine, loadBlake3 } from './object-store/blake3.js';
+import { type Blake3, type Blake3Engine, LateBlake3 } from './object-store/blake3.js';
 import { Lanes, Slots } from './object-store/concurrency.js';
 import { Disk, errnoOf, type FileCalls } from './object-store/disk.js';
 import { chunksOf, copyOut, hashOf } from './object-store/files.js';
@@ -121,13 +121,11 @@ export class FsObjectStore implements ObjectStore {
   /** The absolute path of the store's folder. */
   readonly root: string;
   readonly durability: Durability;
-  /** The library that computes ids here. */
-  readonly hashEngine: Blake3Engine;
   readonly #settings: Settings;
   readonly #counts = { puts: 0, gets: 0 };
   readonly #disk: Disk;
   readonly #layout: Layout;
-  readonly #blake3: Blake3;
+  readonly #blake3: LateBlake3;
   readonly #publisher: Publisher;
   readonly #reader: Reader;
   readonly #slots = new Slots(CALLS_AT_ONCE_MAX);
@@ -157,16 +155,15 @@ export class FsObjectStore implements ObjectStore {
     const usage = new Usage(disk, layout, maxStoreBytes, () => store.#count());
     const publisher = new Publisher(disk, layout, durability, usage, ports.touchAgeMs);
     await openRoot(disk, layout, publisher, durability);
-    const blake3 = ports.blake3 ?? (await loadBlake3());
+    const blake3 = new LateBlake3(ports.blake3);
     const limits = { maxBlobBytes, maxStoreBytes: maxStoreBytes ?? null };
     const store = new FsObjectStore(disk, layout, publisher, blake3, { durability, io, ...limits });
     return checked(ObjectStore, store, TRAITS);
   }
 
-  private constructor(disk: Disk, layout: Layout, publisher: Publisher, blake3: Blake3, settings: Settings) {
+  private constructor(disk: Disk, layout: Layout, publisher: Publisher, blake3: LateBlake3, settings: Settings) {
     this.root = layout.root;
     this.durability = settings.durability;
-    this.hashEngine = blake3.engine;
     this.#settings = settings;
     this.#disk = disk;
     this.#layout = layout;
@@ -177,8 +174,8 @@ export class FsObjectStore implements ObjectStore {
 
   async putBytes(bytes: Uint8Array, { contentType, signal }: PutHint = {}): Promise<ContentId> {
     this.#allow(bytes.byteLength);
-    const id =
-      bytes.byteLength <= BLOCK_BYTES ? this.#blake3.idOf(bytes) : await idOfLarge(this.#blake3, bytes, signal);
+    const blake3 = this.#blake3.loaded ?? (await this.#blake3.load());
+    const id = bytes.byteLength <= BLOCK_BYTES ? blake3.idOf(bytes) : await idOfLarge(blake3, bytes, signal);
     const done = this.#alone(id, () => this.#publisher.put(id, bytes, contentType ?? null, signal));
     if (done instanceof Promise) await done;
     this.#counts.puts += 1;
@@ -337,8 +334,8 @@ export class FsObjectStore implements ObjectStore {
   /** Checks every blob against its id, names what is wrong, and mends sidecars. Beside puts, reads and deletes. */
   async verify(options?: VerifyOptions): Promise<VerifyReport> {
     const list = (of: ListOptions) => checked(ObjectStore, this, TRAITS).list(of);
-    const tools = { disk: this.#disk, layout: this.#layout, publisher: this.#publisher, blake3: this.#blake3 };
-    return verifyStore({ ...tools, list }, options);
+    const tools = { disk: this.#disk, layout: this.#layout, publisher: this.#publisher };
+    return verifyStore({ ...tools, blake3: await this.#blake3.load(), list }, options);
   }
 
   /** What this store is and does, and what was done with it. Costs the same however much is stored. */
@@ -346,7 +343,7 @@ export class FsObjectStore implements ObjectStore {
     const { durability, io, maxStoreBytes } = this.#settings;
     const aside = await this.#disk.names(this.#layout.quarantine);
     return {
-      ...{ root: this.root, durability, hash: this.hashEngine, io, maxStoreBytes },
+      ...{ root: this.root, durability, hash: (await this.#blake3.load()).engine, io, maxStoreBytes },
       usedBytes: await this.#publisher.usage.used(),
       quarantined: aside.filter((name) => !name.endsWith('.json')).length,
       ...this.#counts,

@@ -39,7 +39,7 @@ describe.each(engines.map((engine) => [engine.engine, engine] as const))('%s', (
   test('is what a store says it uses, and its ids are found by a store of the other', async () => {
     const root = newRoot();
     const store = await FsObjectStore.open(root, {}, { blake3: engine });
-    expect(store.hashEngine).toBe(engine.engine);
+    expect((await store.stats()).hash).toBe(engine.engine);
     const id = await store.putBytes(Buffer.alloc(3_000_000, 1));
     for (const blake3 of engines) {
       const other = await FsObjectStore.open(root, {}, { blake3 });

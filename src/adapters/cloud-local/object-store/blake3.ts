@@ -17,11 +17,35 @@ export interface Blake3Hasher {
   id(): ContentId;
 }
 
-export interface Blake3 {
+/** What hashers come from. */
+export interface Hashers {
+  createHasher(): Promise<Blake3Hasher>;
+}
+
+export interface Blake3 extends Hashers {
   readonly engine: Blake3Engine;
   /** The id of bytes at hand, at once. */
   idOf(bytes: Uint8Array): ContentId;
-  createHasher(): Promise<Blake3Hasher>;
+}
+
+/** BLAKE3 from the first id on: opening a store, listing it or asking what is there hashes nothing, and loading takes 14 ms. */
+export class LateBlake3 implements Hashers {
+  /** `null` before {@link load}. */
+  loaded: Blake3 | null;
+
+  /** @param given in place of what this process uses */
+  constructor(given: Blake3 | null = null) {
+    this.loaded = given;
+  }
+
+  async load(): Promise<Blake3> {
+    this.loaded ??= await loadBlake3();
+    return this.loaded;
+  }
+
+  async createHasher(): Promise<Blake3Hasher> {
+    return (await this.load()).createHasher();
+  }
 }
 
 /**

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { isCoreError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
 import type { Progress } from '../../../contracts/object-store.js';
-import type { Blake3 } from './blake3.js';
+import type { Hashers } from './blake3.js';
 import type { Disk } from './disk.js';
 import type { OpenFile } from './open-file.js';
 import { BLOCK_BYTES } from './publish.js';
@@ -42,7 +42,7 @@ export async function* chunksOf(file: OpenFile): AsyncGenerator<Uint8Array, void
 
 /** The id and the size of what an open file holds. */
 export async function hashOf(
-  blake3: Blake3,
+  blake3: Hashers,
   file: OpenFile,
   { signal, onProgress }: Passage,
 ): Promise<{ id: ContentId; size: number }> {
@@ -61,7 +61,7 @@ export async function hashOf(
 /** How {@link copyOut} is done. */
 export interface CopyOut extends Passage {
   readonly disk: Disk;
-  readonly blake3: Blake3;
+  readonly blake3: Hashers;
   readonly id: ContentId;
   readonly blob: OpenFile;
   readonly to: string;
@@ -103,7 +103,7 @@ export async function copyOut({ disk, blake3, id, blob, to, isDurable, ...passag
 }
 
 async function copyHashed(
-  blake3: Blake3,
+  blake3: Hashers,
   from: OpenFile,
   to: OpenFile,
   { signal, onProgress }: Passage,

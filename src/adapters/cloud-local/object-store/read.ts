@@ -5,7 +5,7 @@ import * as check from '../../../contracts/arguments.js';
 import { FatalError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
 import type { GetOptions } from '../../../contracts/object-store.js';
-import type { Blake3 } from './blake3.js';
+import type { Blake3, LateBlake3 } from './blake3.js';
 import { type Disk, errnoOf } from './disk.js';
 import { type Eventual, type Steps, settle } from './in-place.js';
 import type { Layout } from './layout.js';
@@ -17,11 +17,11 @@ export class Reader {
   readonly #disk: Disk;
   readonly #layout: Layout;
   readonly #publisher: Publisher;
-  readonly #blake3: Blake3;
+  readonly #blake3: LateBlake3;
   /** Reads that found other bytes than the id's. */
   corruptCount = 0;
 
-  constructor(disk: Disk, layout: Layout, publisher: Publisher, blake3: Blake3) {
+  constructor(disk: Disk, layout: Layout, publisher: Publisher, blake3: LateBlake3) {
     this.#disk = disk;
     this.#layout = layout;
     this.#publisher = publisher;
@@ -40,9 +40,10 @@ export class Reader {
   *#bytes(id: ContentId, { range, verify, signal }: GetOptions): Steps<Uint8Array> {
     const file = yield* this.#open(id);
     try {
+      const blake3: Blake3 | null = verify ? (this.#blake3.loaded ?? (yield this.#blake3.load())) : null;
       // Other bytes may be fewer bytes than the file has: some file systems cut reads short. Then all are read in order.
-      const small = verify ? file.readSmall() : null;
-      if (small !== null && this.#blake3.idOf(small) === id) return small;
+      const small = blake3 === null ? null : file.readSmall();
+      if (small !== null && blake3?.idOf(small) === id) return small;
       const stats: Stats = yield file.stat();
       const { start, end } = within(range, stats.size);
       const bytes = allocate(id, end - start);
@@ -52,7 +53,7 @@ export class Reader {
         const count: number = yield file.read(block, start + offset);
         if (count < block.byteLength) throw this.corrupt(id);
       }
-      const found: ContentId = verify ? yield idOfLarge(this.#blake3, bytes, signal) : id;
+      const found: ContentId = blake3 === null ? id : yield idOfLarge(blake3, bytes, signal);
       if (found !== id) throw this.corrupt(id);
       return bytes;
     } finally {
