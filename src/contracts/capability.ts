@@ -5,6 +5,7 @@
  * token is what an application asks the host for. Tokens agree across copies of this package because their key is a
  * registered symbol.
  */
+import * as check from './arguments.js';
 import { FatalError } from './errors.js';
 
 /** A typed token for a contract. `T` is the contract's interface. */
@@ -38,14 +39,21 @@ export interface DoorContext {
 /**
  * Declares a capability.
  * @param options `major` of the contract; `door` is left out by contracts that need no argument checks
+ * @throws FatalError SchemaViolation: a name or an option is not what it should be
  */
 export function capability<T extends object>(
   name: string,
   options: { readonly major: number; readonly door?: Door<T> },
 ): Capability<T> {
-  const id = `${name}@${options.major}`;
-  const door = options.door ?? (() => ({}) as Partial<T>);
-  return Object.freeze({ name, major: options.major, id, key: Symbol.for(`rollout-cloud/${id}`), door });
+  check.text('name', name, 1, 200);
+  const { major, door = () => ({}) as Partial<T> } = check.known('options', options, [
+    'major',
+    'door',
+  ]) as typeof options;
+  check.integer('options.major', major, 0);
+  if (typeof door !== 'function') throw check.invalid('options.door', 'a function', door);
+  const id = `${name}@${major}`;
+  return Object.freeze({ name, major, id, key: Symbol.for(`rollout-cloud/${id}`), door });
 }
 
 /** Which adapter an implementation is, and what it can do beyond the contract's ground. */

@@ -19,6 +19,8 @@ export class SecretValue {
   readonly #text: string;
 
   constructor(text: string) {
+    // Its kind alone: whatever it is, it may be secret.
+    if (typeof text !== 'string') throw check.invalid('the secret', 'text', typeof text);
     this.#text = text;
     Object.defineProperty(this, BRAND, { value: true });
   }

@@ -78,6 +78,18 @@ describe('a capability token', () => {
     expect(Object.isFrozen(Box)).toBe(true);
   });
 
+  test.each([
+    [[undefined, { major: 1 }], 'name must be'],
+    [['', { major: 1 }], 'name must be'],
+    [['Foo'], 'options.major must be an integer of at least 0, found undefined'],
+    [['Foo', { major: '1' }], 'options.major must be'],
+    [['Foo', { major: 1, doer: () => ({}) }], 'Did you mean "door"?'],
+    [['Foo', { major: 1, door: {} }], 'options.door must be a function'],
+  ])('that is none is refused: %j', (args, message) => {
+    const refused = { code: 'ARGUMENT_INVALID', message: expect.stringContaining(message) };
+    expect(() => capability(...(args as Parameters<typeof capability>))).toThrow(expect.objectContaining(refused));
+  });
+
   test('needs no door: then every method passes through', async () => {
     const Bare: Capability<Box> = capability<Box>('Bare', { major: 1 });
     const box = checked(Bare, new PrivateBox(), TRAITS);

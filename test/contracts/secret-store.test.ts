@@ -22,6 +22,11 @@ function printed(print: (console: Console) => void): string {
 }
 
 describe('SecretValue', () => {
+  test('is of text, and what is none is refused without being shown', () => {
+    const refused = { code: 'ARGUMENT_INVALID', message: 'the secret must be text, found "number"' };
+    expect(() => new SecretValue(1234 as never)).toThrow(expect.objectContaining(refused));
+  });
+
   test('reveal() answers the text, which may be empty', () => {
     expect(secret.reveal()).toBe(TEXT);
     expect(new SecretValue('').reveal()).toBe('');

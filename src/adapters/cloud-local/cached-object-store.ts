@@ -99,6 +99,7 @@ export class CachedObjectStore implements ObjectStore {
       maxBytes = MAX_BYTES,
       maxObjectBytes = Math.ceil(maxBytes / 10),
     } = check.known('options', options, ['root', 'maxBytes', 'maxObjectBytes']) as CachedObjectStoreOptions;
+    if (typeof behind?.getBytes !== 'function') throw check.invalid('behind', 'an ObjectStore', behind);
     // Not left to the store's own default, which is where a real one is.
     const folder = resolve(check.text('options.root', root, 1, 4_096));
     check.integer('options.maxBytes', maxBytes, 1);

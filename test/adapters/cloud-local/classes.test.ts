@@ -68,6 +68,22 @@ describe('checked, as the host would, is', () => {
   });
 });
 
+test.each([
+  ['InMemQueue', () => InMemQueue.open(undefined as never), 'storage must be a Storage, found undefined'],
+  ['InMemQueue', () => InMemQueue.open({} as never), 'storage must be a Storage, found object'],
+  [
+    'CachedObjectStore',
+    () => CachedObjectStore.open(undefined as never, { root: folder }),
+    'behind must be an ObjectStore',
+  ],
+])('%s.open refuses what it cannot stand on', async (_, open, message) => {
+  await expect(open()).rejects.toMatchObject({
+    kind: 'SchemaViolation',
+    code: 'ARGUMENT_INVALID',
+    message: expect.stringContaining(message),
+  });
+});
+
 describe('new MemoryStorage()', () => {
   const key = { namespace: 'n', path: ['a'] };
 

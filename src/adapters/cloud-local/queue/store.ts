@@ -13,6 +13,7 @@
  * count ask for `normal`: a power cut may cost a count, never an item. Every call settles by the end of {@link QueueStore.close}, whatever the Storage does.
  */
 import { createHash } from 'node:crypto';
+import * as check from '../../../contracts/arguments.js';
 import type { Clock } from '../../../contracts/clock.js';
 import { FatalError, isCoreError } from '../../../contracts/errors.js';
 import { QueueItemId, show } from '../../../contracts/ids.js';
@@ -89,6 +90,7 @@ export class QueueStore {
    */
   static async open(storage: Storage, options: QueueStoreOptions): Promise<QueueStore> {
     const { name } = options;
+    if (typeof storage?.lock !== 'function') throw check.invalid('storage', 'a Storage', storage);
     const holder = name === null ? 'queue' : `queue ${name}`;
     const lock = await storage.lock(lockName(name), { holder }).catch((error) => Promise.reject(withWayOut(error)));
     return new QueueStore(storage, lock, options);
