@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { types } from 'node:util';
 import { FatalError } from './errors.js';
 import { show } from './ids.js';
+import { onAbort } from './on-abort.js';
 
 /** The refusal of one argument: what was asked of it, what was found. */
 export function invalid(what: string, expected: string, found: unknown): FatalError {
@@ -102,14 +103,12 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | un
   if (signal === undefined) return promise;
   let stop = () => {};
   const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-    signal.addEventListener('abort', stop);
-    if (signal.aborted) stop();
+    stop = onAbort(signal, () => reject(signal.reason));
   });
   try {
     return await Promise.race([promise, aborted]);
   } finally {
-    signal.removeEventListener('abort', stop);
+    stop();
   }
 }
 

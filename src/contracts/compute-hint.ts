@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as check from './arguments.js';
 import { capability } from './capability.js';
 import { isCoreError } from './errors.js';
+import { onAbort } from './on-abort.js';
 
 /** A partition of a GPU (MIG device): what a process can be given of one that is in MIG mode. */
 export interface MigDevice {
@@ -237,8 +238,7 @@ async function reading(
 ): Promise<number | null | undefined> {
   let stop = (): void => {};
   const stopped = new Promise<undefined>((resolve) => {
-    stop = () => resolve(undefined);
-    signal?.addEventListener('abort', stop, { once: true });
+    stop = onAbort(signal, () => resolve(undefined));
   });
   try {
     const leadMs = await Promise.race([hint.preemptionSignal(), stopped]);
@@ -251,6 +251,6 @@ async function reading(
     if (isCoreError(error) && error.severity === 'recoverable') return undefined;
     throw error;
   } finally {
-    signal?.removeEventListener('abort', stop);
+    stop();
   }
 }

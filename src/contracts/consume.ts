@@ -8,6 +8,7 @@
  */
 import * as check from './arguments.js';
 import { type Held, Holdings, isLeaseLost } from './holdings.js';
+import { onAbort } from './on-abort.js';
 import { ITEMS_PER_CALL_MAX, type Queue, type QueueItem, WAIT_MS_MAX } from './queue.js';
 
 /**
@@ -156,14 +157,13 @@ class Consumer {
   async run(): Promise<ConsumeReport> {
     const { signal } = this.#options;
     const stop = () => this.#stop.abort();
-    if (signal?.aborted) stop();
-    signal?.addEventListener('abort', stop);
+    const leave = onAbort(signal, stop);
     try {
       await this.#takeAll();
     } catch (error) {
       this.#fail(error);
     } finally {
-      signal?.removeEventListener('abort', stop);
+      leave();
     }
     stop();
     await this.#finish();

@@ -3,6 +3,7 @@
  * Not exported from the contracts: {@link consume}, `drain` and `deliveries` stand on it.
  */
 import { isCoreError, RecoverableError } from './errors.js';
+import { onAbort } from './on-abort.js';
 import type { Queue, QueueItem } from './queue.js';
 
 /** A lease is renewed when a third of it has passed: two more tries are left when one fails. */
@@ -96,14 +97,14 @@ export class Holdings {
   /** Resolves when a hold ends, {@link changed} is called, or `signal` aborts. */
   change(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
+      let leave = () => {};
       const end = () => {
         this.#onChange.delete(end);
-        signal?.removeEventListener('abort', end);
+        leave();
         resolve();
       };
       this.#onChange.add(end);
-      signal?.addEventListener('abort', end);
-      if (signal?.aborted) end();
+      leave = onAbort(signal, end);
     });
   }
 

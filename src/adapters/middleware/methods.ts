@@ -4,6 +4,7 @@ import { methodsOf } from '../../contracts/capability.js';
 import type { Call } from '../../contracts/decorate.js';
 import { FatalError } from '../../contracts/errors.js';
 import { KNOWN_CAPABILITIES } from '../../contracts/known.js';
+import { onAbort } from '../../contracts/on-abort.js';
 import type { MiddlewareContext } from '../../contracts/plugin.js';
 
 /**
@@ -50,32 +51,6 @@ export function takesSignal(capability: string, method: string): boolean {
   return CONTRACTS.has(capability) && OPTIONS_AT.has(method);
 }
 
-/** Who waits for a signal, by the signal: it has one listener for all of them. */
-const WAITING = new WeakMap<AbortSignal, { readonly calls: Set<() => void>; readonly listener: () => void }>();
-
-/**
- * Calls back when `signal` aborts, at once where it has. However many wait, the signal has one listener: at the eleventh
- * of its own, Node would warn of a leak.
- * @returns what ends the waiting; needed though it was called back
- */
-export function onAbort(signal: AbortSignal, callback: () => void): () => void {
-  if (signal.aborted) callback();
-  // A function of its own, so that one that waits twice leaves once.
-  const call = () => callback();
-  let waiting = WAITING.get(signal);
-  if (waiting === undefined) {
-    const calls = new Set<() => void>();
-    waiting = { calls, listener: () => [...calls].forEach((each) => void each()) };
-    WAITING.set(signal, waiting);
-  }
-  const { calls, listener } = waiting;
-  if (calls.size === 0) signal.addEventListener('abort', listener);
-  calls.add(call);
-  return () => {
-    if (calls.delete(call) && calls.size === 0) signal.removeEventListener('abort', listener);
-  };
-}
-
 /**
  * The signal of a call that takes one: it aborts when told, and as that of the caller does, as long as it is linked.
  *
@@ -109,7 +84,7 @@ export class CallSignal {
   /** @returns what ends it, to be called once the call, or the iteration, is over */
   link(): () => void {
     const callers = this.#callers;
-    return callers === undefined ? () => {} : onAbort(callers, () => this.#own.abort(callers.reason));
+    return onAbort(callers, () => this.#own.abort(callers?.reason));
   }
 
   get #at(): number {

@@ -12,9 +12,10 @@
 import type { Clock } from '../../contracts/clock.js';
 import { type Call, decorate } from '../../contracts/decorate.js';
 import { isCoreError, type RecoverableError, type RetryHint } from '../../contracts/errors.js';
+import { onAbort } from '../../contracts/on-abort.js';
 import type { MiddlewareContext } from '../../contracts/plugin.js';
 import type { EnqueueOptions } from '../../contracts/queue.js';
-import { checkMethods, onAbort, signalOf } from './methods.js';
+import { checkMethods, signalOf } from './methods.js';
 
 export interface RetryConfig {
   /** How often a call is made in all, the first time included. */

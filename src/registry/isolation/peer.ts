@@ -8,6 +8,7 @@
  * signals of the far side are aborted, and what was given to it alone is disposed.
  */
 import { FatalError, RecoverableError } from '../../contracts/errors.js';
+import { onAbort } from '../../contracts/on-abort.js';
 import { KnownErrors, type Scope, Signals, scopeOf } from './following.js';
 import { borrow, describe, Lend, type Target } from './references.js';
 import { decode, Encoder, MESSAGE_BYTES_MAX, type Places, type Reference } from './values.js';
@@ -304,18 +305,18 @@ export class Peer {
   #boundAbort(id: number, signals: readonly AbortSignal[]): () => void {
     if (signals.length === 0) return () => {};
     let timer: NodeJS.Timeout | undefined;
-    const onAbort = ({ target }: Event) => {
+    const bound = (signal: AbortSignal) => {
       timer ??= setTimeout(() => {
         const pending = this.#take(id);
         if (pending === undefined) return;
-        pending.reject((target as AbortSignal).reason);
+        pending.reject(signal.reason);
         this.#signals.release(pending.scope);
       }, this.#options.abortAnswerMs ?? ABORT_ANSWER_MS);
     };
-    for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
+    const leaving = signals.map((signal) => onAbort(signal, () => bound(signal)));
     return () => {
       clearTimeout(timer);
-      for (const signal of signals) signal.removeEventListener('abort', onAbort);
+      for (const leave of leaving) leave();
     };
   }
 

@@ -5,6 +5,7 @@
 import type { ReadableByteStreamController, UnderlyingByteSource } from 'node:stream/web';
 import type { FatalError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
+import { onAbort } from '../../../contracts/on-abort.js';
 import type { Blake3Hasher } from './blake3.js';
 import type { Draft } from './draft.js';
 import type { OpenFile } from './open-file.js';
@@ -148,13 +149,10 @@ export class BlobSource implements UnderlyingByteSource {
 
   start(controller: ReadableByteStreamController): void {
     const { signal } = this.#plan;
-    if (signal === undefined) return;
-    const abort = () => {
-      controller.error(signal.reason);
+    this.#stopListening = onAbort(signal, () => {
+      controller.error(signal?.reason);
       this.#release().catch(ignore);
-    };
-    signal.addEventListener('abort', abort, { once: true });
-    this.#stopListening = () => signal.removeEventListener('abort', abort);
+    });
   }
 
   async pull(controller: ReadableByteStreamController): Promise<void> {

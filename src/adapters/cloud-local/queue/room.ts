@@ -3,6 +3,7 @@
  * does not overtake a large one, which might else wait for ever.
  */
 import { FatalError } from '../../../contracts/errors.js';
+import { onAbort } from '../../../contracts/on-abort.js';
 
 interface Waiting {
   readonly bytes: number;
@@ -31,9 +32,10 @@ export class Room {
       return () => this.#settled();
     }
     await new Promise<void>((resolve, reject) => {
+      let stopListening = () => {};
       const leave = () => {
         this.#waiting.delete(waiting);
-        signal?.removeEventListener('abort', onAbort);
+        stopListening();
       };
       const waiting: Waiting = {
         bytes,
@@ -46,13 +48,11 @@ export class Room {
           reject(reason);
         },
       };
-      const onAbort = () => {
+      this.#waiting.add(waiting);
+      stopListening = onAbort(signal, () => {
         waiting.refuse(signal?.reason);
         this.freed();
-      };
-      this.#waiting.add(waiting);
-      signal?.addEventListener('abort', onAbort);
-      if (signal?.aborted) onAbort();
+      });
     });
     return () => this.#settled();
   }

@@ -5,6 +5,7 @@
  * woken for each item that becomes pending, so none is left asleep while an item lies there.
  */
 import { type Clock, systemClock } from '../../../contracts/clock.js';
+import { onAbort } from '../../../contracts/on-abort.js';
 
 export class Waiters {
   /** Each ends one wait: true when woken, false when the time is over or the queue closes. */
@@ -27,19 +28,18 @@ export class Waiters {
       const leave = () => {
         this.#ends.delete(end);
         timer.cancel();
-        signal?.removeEventListener('abort', onAbort);
+        stopListening();
       };
       const end = (woken: boolean) => {
         leave();
         resolve(woken);
       };
-      const onAbort = () => {
-        leave();
-        reject(signal?.reason);
-      };
       const delayMs = Math.max(0, Math.ceil(untilMs - this.#clock.monotonicMs()));
       const timer = this.#clock.schedule(delayMs, () => end(false));
-      signal?.addEventListener('abort', onAbort);
+      const stopListening = onAbort(signal, () => {
+        leave();
+        reject(signal?.reason);
+      });
       this.#ends.add(end);
     });
   }

@@ -7,6 +7,7 @@
  * ```
  */
 import { RecoverableError } from '../../../contracts/errors.js';
+import { onAbort } from '../../../contracts/on-abort.js';
 import type { StorageChange, StoragePrefix } from '../../../contracts/storage.js';
 import { changesOf, type Write } from './batch.js';
 import { isUnder } from './keys.js';
@@ -19,14 +20,14 @@ export class Watchers {
 
   /** Starts with the call, not with the first `next()`. */
   add(prefix: StoragePrefix, signal: AbortSignal | undefined): AsyncIterable<StorageChange> {
-    const abort = () => watcher.end();
+    // A signal may outlive any number of watches.
+    let leave = () => {};
     const watcher = new Watcher(prefix, () => {
       this.#watchers.delete(watcher);
-      // A signal may outlive any number of watches.
-      signal?.removeEventListener('abort', abort);
+      leave();
     });
     this.#watchers.add(watcher);
-    signal?.addEventListener('abort', abort);
+    leave = onAbort(signal, () => watcher.end());
     return watcher;
   }
 
