@@ -41,6 +41,9 @@ export function configSchema(installed: Installed): JsonSchema {
   const { properties } = CONFIG_SCHEMA as { properties: Record<string, JsonSchema> };
   const { profiles } = PROFILES_SCHEMA.properties as { profiles: JsonSchema };
   const profile = profiles.additionalProperties as { properties: Record<string, JsonSchema> } & JsonSchema;
+  const shared = new Definitions();
+  const own = bindings(properties.bindings as JsonSchema, installed, shared);
+  const ofProfile = bindings(profile.properties.bindings as JsonSchema, installed, shared);
   return {
     $schema: DIALECT,
     title: 'plugins.json of rollout-cloud',
@@ -49,19 +52,40 @@ export function configSchema(installed: Installed): JsonSchema {
     properties: {
       ...properties,
       plugins: { ...properties.plugins, items: pluginItems(properties.plugins?.items as JsonSchema, installed) },
-      bindings: bindings(properties.bindings as JsonSchema, installed),
+      bindings: own,
       profiles: {
         ...profiles,
         additionalProperties: {
           ...profile,
           properties: {
             ...profile.properties,
-            bindings: bindings(profile.properties.bindings as JsonSchema, installed),
+            bindings: ofProfile,
           },
         },
       },
     },
+    definitions: shared.all,
   };
+}
+
+/** Parts that stand in several places are written once, or each capability would repeat every middleware's settings. */
+class Definitions {
+  readonly all: Record<string, JsonSchema> = {};
+  readonly #names = new Map<string, string>();
+
+  /** A reference to `schema`, under its name or, where that is another's, one with a number. */
+  of(name: string, schema: JsonSchema): JsonSchema {
+    const text = JSON.stringify(schema);
+    let known = this.#names.get(text);
+    if (known === undefined) {
+      const plain = name.replaceAll(/[^\w.-]/g, '-');
+      known = plain;
+      for (let count = 2; known in this.all; count += 1) known = `${plain}-${count}`;
+      this.#names.set(text, known);
+      this.all[known] = schema;
+    }
+    return { $ref: `#/definitions/${known}` };
+  }
 }
 
 function pluginItems(items: JsonSchema, installed: Installed): JsonSchema {
@@ -71,18 +95,25 @@ function pluginItems(items: JsonSchema, installed: Installed): JsonSchema {
 }
 
 /** `bindings`, with a property for each capability that anything serves. */
-function bindings({ additionalProperties: general, ...rest }: JsonSchema, installed: Installed): JsonSchema {
+function bindings(
+  { additionalProperties: general, ...rest }: JsonSchema,
+  installed: Installed,
+  shared: Definitions,
+): JsonSchema {
   const served = installed.adapters.map(({ provides }) => nameOf(provides));
   const names = [...new Set([...served, ...installed.capabilities])].sort();
-  const entries = names.map((name) => [name, binding(general as JsonSchema, name, installed)]);
+  const entries = names.map((name) => {
+    const schema = binding(general as JsonSchema, name, installed, shared);
+    return [name, shared.of(`binding-${name}`, schema)];
+  });
   return { ...rest, properties: Object.fromEntries(entries), additionalProperties: false };
 }
 
 /** The short and the long form of a binding, as schemas.ts has them, for one capability. */
-function binding(general: JsonSchema, capability: string, installed: Installed): JsonSchema {
+function binding(general: JsonSchema, capability: string, installed: Installed, shared: Definitions): JsonSchema {
   const { if: isLong, then: long, else: short } = general as Record<string, JsonSchema>;
   const { properties: parts } = long as { properties: Record<string, JsonSchema> };
-  const one = instance(short as JsonSchema, capability, installed);
+  const one = instance(short as JsonSchema, capability, installed, shared);
   const hints = { instances: { description: 'Several instances, by name.' }, default: parts.default };
   return {
     if: isLong,
@@ -91,7 +122,7 @@ function binding(general: JsonSchema, capability: string, installed: Installed):
       ...long,
       properties: {
         ...parts,
-        instances: { ...parts.instances, additionalProperties: instance(short as JsonSchema, capability, installed) },
+        instances: { ...parts.instances, additionalProperties: shared.of(`instance-${capability}`, one) },
       },
     },
     // What is written first may be the long form.
@@ -99,7 +130,12 @@ function binding(general: JsonSchema, capability: string, installed: Installed):
   };
 }
 
-function instance(general: JsonSchema, capability: string, { adapters, middleware }: Installed): JsonSchema {
+function instance(
+  general: JsonSchema,
+  capability: string,
+  { adapters, middleware }: Installed,
+  shared: Definitions,
+): JsonSchema {
   const properties = general.properties as Record<string, JsonSchema>;
   const serving = adapters.filter(({ provides }) => nameOf(provides) === capability);
   if (serving.length === 0) return general;
@@ -108,6 +144,7 @@ function instance(general: JsonSchema, capability: string, { adapters, middlewar
   const items = list?.items as JsonSchema;
   const provides = new Set(serving.map((each) => each.provides));
   const around = middleware.filter(({ wraps }) => wraps.some((w) => w === '*' || provides.has(w)));
+  const wrappers = choice('middleware', properties.middleware?.items as JsonSchema, idsOf(around), around, shared);
   const features = [...new Set(serving.flatMap((each) => each.features ?? []))];
   return {
     ...general,
@@ -116,25 +153,34 @@ function instance(general: JsonSchema, capability: string, { adapters, middlewar
       adapter: {
         ...adapter,
         // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
-        then: { ...list, items: choice(items, ids, serving) },
+        then: {
+          ...list,
+          items: shared.of(`adapters-of-${capability}`, choice('adapter', items, ids, serving, shared)),
+        },
         else: { ...(adapter.else as JsonSchema), ...ids },
       },
       middleware: {
         ...properties.middleware,
-        items: choice(properties.middleware?.items as JsonSchema, idsOf(around), around),
+        items: shared.of(`middleware-of-${capability}`, wrappers),
       },
       require: { ...properties.require, items: { enum: features } },
     },
     allOf: serving.map(({ id, config, features: own = [] }) => ({
       if: { properties: { adapter: { const: id } }, required: ['adapter'] },
       // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
-      then: { properties: { config: settings(config), require: { items: { enum: own } } } },
+      then: { properties: { config: settings('adapter', id, config, shared), require: { items: { enum: own } } } },
     })),
   };
 }
 
 /** An id, or `{ use, config }` whose `config` is that of the id. As alternatives: editors complete items only so. */
-function choice(general: JsonSchema, ids: JsonSchema, all: readonly Described[]): JsonSchema {
+function choice(
+  kind: 'adapter' | 'middleware',
+  general: JsonSchema,
+  ids: JsonSchema,
+  all: readonly Described[],
+  shared: Definitions,
+): JsonSchema {
   const { else: object } = general as { else: JsonSchema };
   const properties = object.properties as Record<string, JsonSchema>;
   return {
@@ -146,7 +192,7 @@ function choice(general: JsonSchema, ids: JsonSchema, all: readonly Described[])
         allOf: all.map(({ id, config }) => ({
           if: { properties: { use: { const: id } }, required: ['use'] },
           // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
-          then: { properties: { config: settings(config) } },
+          then: { properties: { config: settings(kind, id, config, shared) } },
         })),
       },
     ],
@@ -159,28 +205,33 @@ function idsOf(all: readonly Described[]): JsonSchema {
 }
 
 /** An adapter's configuration as it is written: what is not text may be a variable, and any value a secret. */
-function settings(config: JsonSchema | undefined): JsonSchema {
+function settings(
+  kind: 'adapter' | 'middleware',
+  id: string,
+  config: JsonSchema | undefined,
+  shared: Definitions,
+): JsonSchema {
   const { required, ...schema } = adapterSchema(config);
-  const written = writable(schema);
-  return required === undefined ? written : { ...written, required };
+  const written = writable(schema, shared);
+  return shared.of(`${kind}-${id}`, required === undefined ? written : { ...written, required });
 }
 
-function writable(schema: JsonSchema): JsonSchema {
+function writable(schema: JsonSchema, shared: Definitions): JsonSchema {
   const { properties, items, additionalProperties: others } = schema;
   return {
     ...schema,
     ...(isSchema(properties) && {
-      properties: Object.fromEntries(Object.entries(properties).map(([key, own]) => [key, value(own)])),
+      properties: Object.fromEntries(Object.entries(properties).map(([key, own]) => [key, value(own, shared)])),
     }),
-    ...(isSchema(items) && { items: value(items) }),
-    ...(isSchema(others) && { additionalProperties: value(others) }),
+    ...(isSchema(items) && { items: value(items, shared) }),
+    ...(isSchema(others) && { additionalProperties: value(others, shared) }),
   };
 }
 
 /** What stands for a value that is known only on the machine. */
-const REFERENCES = [
-  { type: 'string', pattern: '\\$\\{env:' },
-  {
+const REFERENCES: Readonly<Record<string, JsonSchema>> = {
+  variable: { type: 'string', pattern: '\\$\\{env:' },
+  secret: {
     type: 'object',
     required: ['$secret'],
     additionalProperties: false,
@@ -189,15 +240,15 @@ const REFERENCES = [
       store: { type: 'string', description: 'The SecretStore instance, where it is not the default one.' },
     },
   },
-];
+};
 
-function value(schema: unknown): unknown {
+function value(schema: unknown, shared: Definitions): unknown {
   if (!isSchema(schema)) return schema;
-  const { description, default: fallback, ...own } = writable(schema);
-  if (own.type === 'object' || own.type === 'array') return writable(schema);
+  const { description, default: fallback, ...own } = writable(schema, shared);
+  if (own.type === 'object' || own.type === 'array') return writable(schema, shared);
   return {
     ...(description !== undefined && { description }),
     ...(fallback !== undefined && { default: fallback }),
-    anyOf: [own, ...REFERENCES],
+    anyOf: [own, ...Object.entries(REFERENCES).map(([name, reference]) => shared.of(name, reference))],
   };
 }

@@ -66,6 +66,18 @@ function schema(): object {
   return installedSchema(loadConfig({ config, env: {} }));
 }
 
+test('what stands in many places is written once, and in lines', () => {
+  const text = JSON.stringify(schema(), null, 2);
+  // With each capability's middleware and settings in full it was 1.3 MB.
+  expect(text.length).toBeLessThan(300_000);
+  for (const once of ['Where it is.', 'The name of a secret in the SecretStore.']) {
+    expect(text.split(JSON.stringify(once))).toHaveLength(2);
+  }
+  const references = [...text.matchAll(/"\$ref": "#\/definitions\/([^"]+)"/g)].map(([, name]) => name);
+  const { definitions } = JSON.parse(text) as { definitions: object };
+  expect(new Set(references)).toEqual(new Set(Object.keys(definitions)));
+});
+
 describe('completion', () => {
   const secret = (inner: string) => `{ "bindings": { "SecretStore": { ${inner} } } }`;
 
