@@ -74,9 +74,13 @@ export function outOfOrder(file: string): FatalError {
 
 function diskFull(cause: unknown, file: string): RecoverableError {
   const { code: sqlite = '' } = cause as { code?: string };
-  return new RecoverableError('Transient', `the database ${file} cannot grow: the disk is full; free some space`, {
-    cause,
-    code: 'STORAGE_FULL',
-    context: { file, sqlite, errno: 'ENOSPC' },
-  });
+  return new RecoverableError(
+    'Transient',
+    `the database ${file} cannot grow: the disk is full; free some space, which opening it and acking need, too`,
+    {
+      cause,
+      code: 'STORAGE_FULL',
+      context: { file, sqlite, errno: 'ENOSPC' },
+    },
+  );
 }
