@@ -12,6 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -385,7 +386,8 @@ describe('verify', () => {
 
   test('one that is named and not there is missing; one that cannot be read is told with the reason', async () => {
     const id = await put('a');
-    mkdirSync(blob(NEVER_STORED), { recursive: true });
+    mkdirSync(dirname(blob(NEVER_STORED)), { recursive: true });
+    symlinkSync(blob(NEVER_STORED), blob(NEVER_STORED));
     const { code, stdout } = await place.run(['objects', 'verify', 'f'.repeat(64), NEVER_STORED, id]);
     expect(code).toBe(1);
     expect(stdout).toMatch(/^missing f{64}\nunreadable 0{64}: .+\n3 objects checked, 1 B, 2 failed\n$/);
