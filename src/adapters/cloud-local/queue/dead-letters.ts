@@ -127,7 +127,7 @@ export class DeadLetters {
     return purged;
   }
 
-  /** All letters, oldest first, without those that are leaving. */
+  /** All letters, oldest first, those that are leaving among them. */
   async *#pages(): AsyncGenerator<DeadLetter[]> {
     for (let after: QueueItemId | null = null; this.#size > 0; ) {
       const stored: DeadLetter[] = await this.#store.letters(after, LETTERS_PER_PAGE);
@@ -138,7 +138,7 @@ export class DeadLetters {
         const letter = await this.#store.letter(id, true);
         if (letter !== null) page.push(letter);
       }
-      yield page.filter(({ id }) => !this.#leaving.has(id)).sort((one, other) => (one.id < other.id ? -1 : 1));
+      yield page.sort((one, other) => (one.id < other.id ? -1 : 1));
       if (last === null) return;
       after = last;
     }
