@@ -3,41 +3,30 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { InMemQueue } from '../../../../src/adapters/cloud-local/in-mem-queue.js';
 import { MemoryStorage } from '../../../../src/adapters/cloud-local/memory-storage.js';
-import { LeaseToken, type QueueItem, type QueueItemId, type Storage } from '../../../../src/contracts/index.js';
-import { bytes, codeOf, LONG_MS, storedIds, text, until } from './support.js';
+import type { QueueItemId, Storage } from '../../../../src/contracts/index.js';
+import * as steps from './model-steps.js';
+import { storedIds } from './support.js';
 
-const MAX_ATTEMPTS = 3;
-
-interface ModelItem {
-  readonly id: QueueItemId;
-  readonly text: string;
-  attempts: number;
-  /** What the storage knows of the attempts. */
+interface ModelItem extends steps.ModelItem {
+  /** What a restart would know of the attempts. */
   stored: number;
   replayed: boolean;
-  /** Whether it was requeued, and not taken since. */
-  requeued?: boolean;
+  requeued: boolean;
 }
 
 /** What the queue should hold: pending in order, taken in the order of the takings, and dead. */
 class Model {
   pending: ModelItem[] = [];
-  taken: { readonly item: ModelItem; readonly handedOver: QueueItem }[] = [];
+  taken: steps.Taken<ModelItem>[] = [];
   dead: ModelItem[] = [];
 
   add(id: QueueItemId, payload: string): void {
-    this.pending.push({ id, text: payload, attempts: 0, stored: 0, replayed: false });
+    this.pending.push({ id, text: payload, attempts: 0, stored: 0, replayed: false, requeued: false });
   }
 
   /** The next ones to be handed over; those without attempts left die first. */
   take(max: number): ModelItem[] {
-    const alive: ModelItem[] = [];
-    while (alive.length < max) {
-      const item = this.pending.shift();
-      if (item === undefined) break;
-      if (item.attempts >= MAX_ATTEMPTS) this.dead.push(item);
-      else alive.push(item);
-    }
+    const alive = steps.takeOf(max, this);
     for (const item of alive) {
       if (item.attempts > 0 || item.replayed) item.stored = item.attempts + 1;
       item.attempts += 1;
@@ -54,7 +43,7 @@ class Model {
   }
 
   restart(): void {
-    this.pending = [...this.pending, ...this.taken.map(({ item }) => item)].sort((a, b) => (a.id < b.id ? -1 : 1));
+    this.pending = [...this.pending, ...this.taken.map(({ item }) => item)].sort(steps.byId);
     this.taken = [];
     for (const item of this.pending) {
       item.stored = item.attempts;
@@ -64,25 +53,13 @@ class Model {
   }
 }
 
-const pick = fc.nat(1_000);
 const operation = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant('enqueue' as const), count: fc.integer({ min: 1, max: 5 }) }) },
-  {
-    weight: 2,
-    arbitrary: fc.record({ kind: fc.constant('enqueueMany' as const), count: fc.integer({ min: 1, max: 5 }) }),
-  },
-  {
-    weight: 5,
-    arbitrary: fc.record({
-      kind: fc.constant('take' as const),
-      max: fc.integer({ min: 1, max: 4 }),
-      lease: fc.boolean(),
-    }),
-  },
-  { weight: 4, arbitrary: fc.record({ kind: fc.constantFrom('ack' as const, 'nack' as const), pick }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('expire' as const), pick }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('stale' as const), pick }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('requeue' as const), pick }) },
+  { weight: 4, arbitrary: steps.OPERATION.enqueue },
+  { weight: 2, arbitrary: steps.OPERATION.enqueueMany },
+  { weight: 5, arbitrary: steps.OPERATION.take },
+  { weight: 4, arbitrary: steps.OPERATION.settle },
+  { weight: 2, arbitrary: steps.OPERATION.lose },
+  { weight: 1, arbitrary: steps.OPERATION.requeue },
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('purge' as const, 'restart' as const) }) },
 );
 /** All in memory, some of it, and none: then each payload is read back from storage. */
@@ -91,7 +68,6 @@ type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
 class Run {
   readonly model = new Model();
-  #sent = 0;
 
   constructor(
     readonly storage: Storage,
@@ -102,24 +78,15 @@ class Run {
   async step(operation: Operation): Promise<void> {
     const { model, queue } = this;
     switch (operation.kind) {
-      case 'enqueue': {
-        const texts = this.#texts(operation.count);
-        const ids = await Promise.all(texts.map((each) => queue.enqueue(bytes(each))));
-        for (const [i, id] of ids.entries()) model.add(id, texts[i] ?? '');
-        return;
-      }
-      case 'enqueueMany': {
-        const texts = this.#texts(operation.count);
-        for (const [i, id] of (await queue.enqueueMany(texts.map(bytes))).entries()) model.add(id, texts[i] ?? '');
-        return;
-      }
+      case 'enqueue':
+      case 'enqueueMany':
+        return steps.enqueue(queue, operation, (id, text) => model.add(id, text));
       case 'take':
-        return this.#take(operation.max, operation.lease);
+        model.taken.push(...(await steps.take(queue, operation, (max) => model.take(max))));
+        return;
       case 'requeue': {
-        const [letter] = model.dead.splice(operation.pick % (model.dead.length || 1), 1);
-        if (letter === undefined) return;
-        await queue.requeue(letter.id);
-        model.requeue(letter);
+        const letter = await steps.requeue(queue, operation.pick, model.dead);
+        if (letter !== null) model.requeue(letter);
         return;
       }
       case 'purge':
@@ -131,45 +98,11 @@ class Run {
         this.queue = await InMemQueue.open(this.storage, this.options);
         model.restart();
         return;
-      default:
-        return this.#settle(operation.kind, operation.pick);
+      default: {
+        const back = await steps.settle(queue, operation.kind, operation.pick, model);
+        if (back !== null) model.pending.unshift(back);
+      }
     }
-  }
-
-  #texts(count: number): string[] {
-    return Array.from({ length: count }, () => String(this.#sent++));
-  }
-
-  async #take(max: number, lease: boolean): Promise<void> {
-    const single = lease ? null : await this.queue.dequeue();
-    const items = lease ? await this.queue.dequeueMany(max, LONG_MS) : single === null ? [] : [single];
-    const expected = this.model.take(lease ? max : 1);
-    expect(items.map((item) => [item.id, text(item), item.attempts])).toEqual(
-      expected.map((item) => [item.id, item.text, item.attempts]),
-    );
-    for (const [i, handedOver] of items.entries())
-      this.model.taken.push({ item: expected[i] as ModelItem, handedOver });
-  }
-
-  async #settle(how: 'ack' | 'nack' | 'expire' | 'stale', at: number): Promise<void> {
-    const { model, queue } = this;
-    const index = at % (model.taken.length || 1);
-    const held = model.taken[index];
-    if (held === undefined) return;
-    const { id, token } = held.handedOver;
-    if (how === 'stale') {
-      expect(await codeOf(queue.ack(id, LeaseToken.parse('stale')))).toBe('LEASE_LOST');
-      return;
-    }
-    if (how === 'expire' && token === null) return;
-    if (how === 'ack') await queue.ack(id, token);
-    else if (how === 'nack' || token === null) await queue.nack(id, token);
-    else {
-      await queue.extendLease(id, token, 1);
-      await until(async () => (await queue.stats()).pending === model.pending.length + 1);
-    }
-    model.taken.splice(index, 1);
-    if (how !== 'ack') model.pending.unshift(held.item);
   }
 
   async check(): Promise<void> {
@@ -204,7 +137,7 @@ test('behaves as its model does, across restarts', async () => {
       memory,
       async (operations, memoryBytesMax) => {
         const storage = await MemoryStorage.open();
-        const options = { maxAttempts: MAX_ATTEMPTS, memoryBytesMax };
+        const options = { maxAttempts: steps.MAX_ATTEMPTS, memoryBytesMax };
         const run = new Run(storage, await InMemQueue.open(storage, options), options);
         try {
           for (const each of operations) {
