@@ -118,7 +118,7 @@ export class SqliteQueue implements Queue {
       connection = await engine.open(given, settings.busyTimeoutMs);
       await requireSafe(connection, engine);
       await prepareFile(connection, given, settings.durability, QUEUE_SCHEMA);
-      await setPragmas(connection, given, settings);
+      await setPragmas(connection, given, settings.durability);
       // By the real path: a link to the database is the same database, and its locks are the same locks.
       const file = await realpath(given);
       slot = await takeSlot(engine, file);

@@ -7,7 +7,7 @@ import { WAIT_MS_MAX } from '../../../contracts/queue.js';
 import type { SqlConnection, SqlEngine, Statements } from '../storage/engine.js';
 import { type FileLock, lockFile } from '../storage/file-lock.js';
 import { ITEMS_PER_BATCH, inBatches } from './paced.js';
-import { IN_FLIGHT, PENDING, type Sums, Table } from './table.js';
+import { DELAYED, PENDING, type Sums, Table } from './table.js';
 
 /** Openings of one file at once. */
 const SLOTS_MAX = 256;
@@ -56,9 +56,11 @@ export interface Entry {
  */
 export async function enter(entry: Entry): Promise<number> {
   const { engine, file, connection, name, slot } = entry;
+  if (await isOtherBoot(entry)) await moveDelays(entry);
   const queue = await transaction(connection, async () => {
     await connection.all('INSERT INTO queue (name) VALUES (?) ON CONFLICT DO NOTHING', name);
-    await enterBoot(entry);
+    // Whoever opened it meanwhile may have done so already.
+    if (await isOtherBoot(entry)) await enterBoot(entry);
     const [{ id = 0 } = {}] = await connection.all('SELECT id FROM queue WHERE name = ?', name);
     return Number(id);
   });
@@ -158,21 +160,45 @@ async function moveGiven(connection: SqlConnection, table: Table, count: number)
   );
 }
 
+async function isOtherBoot({ connection, boot }: Entry): Promise<boolean> {
+  return (await connection.all('SELECT id FROM boot'))[0]?.id !== boot;
+}
+
 /**
- * Another boot: its clock is gone, and every lease with it; delays go on by the wall clock. Openers of it are dead as a
- * rule, and what they held is given back; the leases of one that is not end here.
+ * Another boot: its clock is gone, and delays go on by the wall clock. In batches, each of which may be repeated: whoever
+ * opens the queue as well, or after this process has died, does the same.
+ */
+async function moveDelays({ connection, nowMs, wallMs }: Entry): Promise<void> {
+  await connection.exec(
+    `CREATE TEMP TABLE moved AS SELECT queue, id FROM item WHERE due IS NOT NULL AND state = ${DELAYED}`,
+  );
+  const [{ count = 0 } = {}] = await connection.all('SELECT count(*) AS count FROM moved');
+  let done = 0;
+  await inBatches(() =>
+    transaction(connection, async () => {
+      await connection.all(
+        `UPDATE item SET due = ?1 + max(0, min(wall - ?2, ${WAIT_MS_MAX})) WHERE state = ${DELAYED}
+           AND (queue, id) IN (SELECT queue, id FROM moved WHERE rowid > ?3 AND rowid <= ?4)`,
+        nowMs,
+        wallMs,
+        done,
+        done + ITEMS_PER_BATCH,
+      );
+      done += ITEMS_PER_BATCH;
+      return done < Number(count) ? 'more' : 'done';
+    }),
+  );
+  await connection.exec('DROP TABLE moved');
+}
+
+/**
+ * Every lease ends with the clock of its boot. Openers of that boot are dead as a rule, and what they held is given back;
+ * the leases of one that is not end here.
  */
 async function enterBoot(entry: Entry): Promise<void> {
-  const { connection, boot, nowMs, wallMs } = entry;
-  const [known] = await connection.all('SELECT id FROM boot');
-  if (known?.id === boot) return;
+  const { connection, boot, nowMs } = entry;
   await connection.exec('DELETE FROM boot');
   await connection.all('INSERT INTO boot VALUES (?)', boot);
-  await connection.all(
-    `UPDATE item SET due = ?1 + max(0, min(wall - ?2, ${WAIT_MS_MAX})) WHERE due IS NOT NULL AND state <> ${IN_FLIGHT}`,
-    nowMs,
-    wallMs,
-  );
   for (const { slot } of await connection.all('SELECT slot FROM opener')) {
     if (slot === entry.slot || !(await isHeld(entry, Number(slot)))) continue;
     await connection.all('UPDATE item SET due = ? WHERE opener = ?', nowMs, Number(slot));

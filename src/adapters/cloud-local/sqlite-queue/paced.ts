@@ -1,20 +1,22 @@
 /**
- * Work over many items, a batch to a transaction, so that other processes write meanwhile. Between two batches there is a
- * pause: whoever waits for the file asks SQLite for it from time to time, and gets it only by asking in a pause.
+ * Work over many items, a batch to a transaction, so that other processes write meanwhile. Now and then there is a pause:
+ * whoever waits for the file tries again every {@link BUSY_RETRY_MS}, and so gets it in the next one.
  */
+import { BUSY_RETRY_MS } from '../storage/engine.js';
 
 /** Items that one transaction of such work reads and changes. */
 export const ITEMS_PER_BATCH = 1_000;
 
-/** Of the time that a batch took. Asked for at ever longer distances, the file is had by the fifth time or so. */
-const PAUSE_SHARE = 1 / 4;
+/** For how long batches follow each other; then there is a pause, ms. A try may be late, by a turn of its loop and a hop. */
+const WORK_MS = 40;
+const PAUSE_MS = 8 * BUSY_RETRY_MS;
 
 /** Runs `batch` until it answers that nothing is left. */
 export async function inBatches(batch: () => Promise<'more' | 'done'>): Promise<void> {
-  for (;;) {
-    const startedMs = performance.now();
-    if ((await batch()) === 'done') return;
-    const pauseMs = Math.ceil((performance.now() - startedMs) * PAUSE_SHARE);
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  let startedMs = performance.now();
+  while ((await batch()) === 'more') {
+    if (performance.now() - startedMs < WORK_MS) continue;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    startedMs = performance.now();
   }
 }

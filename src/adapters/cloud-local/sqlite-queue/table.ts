@@ -151,6 +151,8 @@ const WAYS = {
 } as const;
 export type Way = keyof typeof WAYS;
 
+const LINE = `FROM item INDEXED BY ready WHERE queue = ?1 AND state = ${PENDING}`;
+
 const COLUMNS = 'queue, id, state, seq, due, wall, key, bytes, payload';
 const INSERT_ONE = `INSERT INTO item (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const INSERT_PACKED = `INSERT INTO item (${COLUMNS}) SELECT ?3, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
@@ -168,6 +170,8 @@ export class Table {
   readonly #statements: Statements;
   readonly #queue: number;
   readonly #slot: number;
+  /** What was requeued last through this table, and the line's head after it. */
+  #requeued: { readonly id: QueueItemId; readonly seq: number; readonly head: number } | null = null;
 
   constructor(connection: SqlConnection, statements: Statements, queue: number, slot: number) {
     this.#connection = connection;
@@ -263,14 +267,35 @@ export class Table {
 
   /** The place in line of an item that is requeued: before all others but those requeued before it that are older. */
   async placeRequeued(id: QueueItemId, sums: Sums): Promise<number> {
-    const line = `FROM item INDEXED BY ready WHERE queue = ?1 AND state = ${PENDING}`;
+    const from = await this.#olderRequeued(id, sums);
     const [next] = await this.#all(
-      `SELECT seq ${line} AND (seq > 0 OR attempts > 0 OR id > ?2) ORDER BY seq LIMIT 1`,
+      `SELECT seq ${LINE} AND seq >= ?3 AND (seq > 0 OR attempts > 0 OR id > ?2) ORDER BY seq LIMIT 1`,
       this.#queue,
       id,
+      from,
     );
-    const end = Number(next?.seq ?? 1);
-    const [last] = await this.#all(`SELECT max(seq) AS seq ${line} AND seq < ?2`, this.#queue, end);
+    const seq = await this.#placeBefore(Number(next?.seq ?? 1), sums);
+    this.#requeued = { id, seq, head: sums.head };
+    return seq;
+  }
+
+  /** A place in line before which there is nothing but requeued items that are older: whoever requeues many goes on there. */
+  async #olderRequeued(id: QueueItemId, { head }: Sums): Promise<number> {
+    const last = this.#requeued;
+    if (last === null || last.head !== head || last.id > id) return Number.MIN_SAFE_INTEGER;
+    const [known] = await this.#all(
+      `SELECT EXISTS (SELECT 1 ${LINE} AND id = ?2 AND seq = ?3)
+         AND (SELECT seq <= 0 AND attempts = 0 ${LINE} ORDER BY seq LIMIT 1) AS holds`,
+      this.#queue,
+      last.id,
+      last.seq,
+    );
+    return known?.holds === 1 ? last.seq : Number.MIN_SAFE_INTEGER;
+  }
+
+  /** Makes a place right before another one that is taken. */
+  async #placeBefore(end: number, sums: Sums): Promise<number> {
+    const [last] = await this.#all(`SELECT max(seq) AS seq ${LINE} AND seq < ?2`, this.#queue, end);
     if (last?.seq == null) {
       sums.head -= REQUEUE_GAP;
       return sums.head;

@@ -6,7 +6,14 @@
  * call is tried again, by a timer.
  */
 import { FatalError } from '../../../contracts/errors.js';
-import type { Row, SqlConnection, SqlEngine, SqlStatement, SqlValue } from './engine.js';
+import {
+  BUSY_RETRY_MS,
+  type Row,
+  type SqlConnection,
+  type SqlEngine,
+  type SqlStatement,
+  type SqlValue,
+} from './engine.js';
 import { explained } from './sqlite-errors.js';
 
 export const NODE_SQLITE: SqlEngine = { adapter: 'local.node-sqlite', newer: 'run a newer Node', open };
@@ -23,9 +30,6 @@ interface Database {
 
 /** How long calls may follow each other, with what their callers do between them, before the event loop gets a turn, ms. */
 const TURN_MS = 2;
-
-/** How long the loop does other things before a call that met another process's write is tried again, ms. */
-const BUSY_RETRY_MS = [1, 2, 5, 10] as const;
 
 /**
  * Pages of the log after which a commit writes them back into the database, in place: at SQLite's own 1,000 the loop would
@@ -68,7 +72,7 @@ async function open(file: string, busyTimeoutMs: number): Promise<SqlConnection>
   /** Runs a call in place, again while another process is writing, and gives the loop its turn. */
   async function settle<T>(call: () => T): Promise<T> {
     const untilMs = performance.now() + busyTimeoutMs;
-    for (let tries = 0; ; tries++) {
+    for (;;) {
       if (performance.now() - turnAtMs > TURN_MS) {
         await new Promise((resolve) => setImmediate(resolve));
         turnAtMs = performance.now();
@@ -79,8 +83,7 @@ async function open(file: string, busyTimeoutMs: number): Promise<SqlConnection>
         const error = named(cause);
         if (error.code !== 'SQLITE_BUSY' || performance.now() >= untilMs) throw await explained(error, file);
       }
-      const pauseMs = BUSY_RETRY_MS[Math.min(tries, BUSY_RETRY_MS.length - 1)];
-      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      await new Promise((resolve) => setTimeout(resolve, BUSY_RETRY_MS));
     }
   }
 

@@ -15,7 +15,7 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as check from '../../../contracts/arguments.js';
 import { checked } from '../../../contracts/capability.js';
-import { FatalError, isCoreError } from '../../../contracts/errors.js';
+import { FatalError } from '../../../contracts/errors.js';
 import {
   type ScanOptions,
   Storage,
@@ -71,7 +71,7 @@ export async function openSql<T extends SqlStorage>(
     opened.push(writer);
     await requireSafe(writer, engine);
     await prepareFile(writer, file, options.durability, STORAGE_SCHEMA);
-    await setPragmas(writer, file, options);
+    await setPragmas(writer, file, options.durability);
     const reader = await engine.open(file, options.busyTimeoutMs);
     opened.push(reader);
     await reader.exec('PRAGMA query_only = ON');
@@ -234,12 +234,8 @@ export abstract class SqlStorage implements Storage {
  * Sets how a connection writes: ahead to a log, synced as far as `durability` asks.
  * @throws FatalError ConfigInvalid, code `STORAGE_FORMAT`, where the file system cannot hold a write-ahead log
  */
-export async function setPragmas(
-  writer: SqlConnection,
-  file: string,
-  { durability, busyTimeoutMs }: Pick<Required<SqliteStorageOptions>, 'durability' | 'busyTimeoutMs'>,
-): Promise<void> {
-  const [row] = await waitingWhileBusy(busyTimeoutMs, () => writer.all('PRAGMA journal_mode = WAL'));
+export async function setPragmas(writer: SqlConnection, file: string, durability: StorageDurability): Promise<void> {
+  const [row] = await writer.all('PRAGMA journal_mode = WAL');
   if (row?.journal_mode !== 'wal') {
     const message = `${file} cannot keep a write-ahead log (its journal mode stays ${row?.journal_mode}); configure a path on a local disk`;
     throw new FatalError('ConfigInvalid', message, { code: 'STORAGE_FORMAT', context: { file } });
@@ -249,21 +245,6 @@ export async function setPragmas(
   await writer.exec(
     `PRAGMA synchronous = ${SYNCHRONOUS[durability]}; PRAGMA fullfsync = ${barrier}; PRAGMA checkpoint_fullfsync = ${barrier}`,
   );
-}
-
-/** How soon a change of the journal mode that met another process is tried again, ms. */
-const BUSY_PAUSE_MS = 10;
-
-/** SQLite waits for others by itself, but not where a new file gets its write-ahead log: who opens it second is refused. */
-async function waitingWhileBusy<T>(timeoutMs: number, call: () => Promise<T>): Promise<T> {
-  for (const untilMs = performance.now() + timeoutMs; ; ) {
-    try {
-      return await call();
-    } catch (error) {
-      if (!isCoreError(error) || error.code !== 'STORAGE_BUSY' || performance.now() >= untilMs) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE_MS));
-  }
 }
 
 /** Which engine has which file open, how often: over all copies of this package in the process. */

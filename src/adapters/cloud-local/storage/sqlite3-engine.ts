@@ -5,7 +5,7 @@
  */
 import type { Database, Statement } from 'sqlite3';
 import { FatalError } from '../../../contracts/errors.js';
-import type { SqlConnection, SqlEngine } from './engine.js';
+import { BUSY_RETRY_MS, type SqlConnection, type SqlEngine } from './engine.js';
 import { explained } from './sqlite-errors.js';
 
 export const SQLITE3: SqlEngine = { adapter: 'local.sqlite', newer: 'install a sqlite3 package', open };
@@ -30,20 +30,23 @@ async function open(file: string, busyTimeoutMs: number): Promise<SqlConnection>
   const database = await settle<Database>(file, (done) => {
     const opened: Database = new sqlite3.Database(file, (error) => done(error, opened));
   });
-  database.configure('busyTimeout', busyTimeoutMs);
+  // Waited for here: see BUSY_RETRY_MS.
+  database.configure('busyTimeout', 0);
+  const call = <T = void>(run: (done: Done<T>) => void, statement?: Statement) =>
+    settle(file, run, { statement, busyTimeoutMs });
   const statements: Statement[] = [];
   return {
     threaded: true,
-    exec: (sql) => settle(file, (done) => database.exec(sql, done)),
-    all: (sql, ...values) => settle(file, (done) => database.all(sql, values, done)),
+    exec: (sql) => call((done) => database.exec(sql, done)),
+    all: (sql, ...values) => call((done) => database.all(sql, values, done)),
     prepare: async (sql) => {
-      const statement = await settle<Statement>(file, (done) => {
+      const statement = await call<Statement>((done) => {
         const prepared = database.prepare(sql, (error: Error | null) => done(error, prepared));
       });
       statements.push(statement);
       return {
-        run: (...values) => settle(file, (done) => statement.run(values, done), statement),
-        all: (...values) => settle(file, (done) => statement.all(values, done), statement),
+        run: (...values) => call((done) => statement.run(values, done), statement),
+        all: (...values) => call((done) => statement.all(values, done), statement),
       };
     },
     close: async () => {
@@ -57,17 +60,34 @@ async function open(file: string, busyTimeoutMs: number): Promise<SqlConnection>
 
 type Done<T> = (error: Error | null, result?: T) => void;
 
+interface SettleOptions {
+  readonly statement?: Statement | undefined;
+  /** How long a call that meets another process's write is tried again. Default 0. */
+  readonly busyTimeoutMs?: number;
+}
+
 /**
  * A statement that failed is still active until it is reset, which the package leaves to the next call with parameters.
  * While a write is active, SQLite commits no other: a later commit would be reported done and be lost.
  */
-function settle<T = void>(file: string, call: (done: Done<T>) => void, statement?: Statement): Promise<T> {
+function settle<T = void>(
+  file: string,
+  call: (done: Done<T>) => void,
+  { statement, busyTimeoutMs = 0 }: SettleOptions = {},
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    call((error, result) => {
-      if (error === null || error === undefined) return resolve(result as T);
-      const refuse = () => void explained(error, file).then(reject);
-      if (statement === undefined) refuse();
-      else statement.reset(refuse);
-    });
+    const untilMs = performance.now() + busyTimeoutMs;
+    const attempt = () =>
+      call((error, result) => {
+        if (error === null || error === undefined) return resolve(result as T);
+        const refuse = () => {
+          const { code } = error as { code?: string };
+          if (code === 'SQLITE_BUSY' && performance.now() < untilMs) setTimeout(attempt, BUSY_RETRY_MS);
+          else void explained(error, file).then(reject);
+        };
+        if (statement === undefined) refuse();
+        else statement.reset(refuse);
+      });
+    attempt();
   });
 }

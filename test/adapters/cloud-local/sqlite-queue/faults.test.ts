@@ -8,6 +8,7 @@ import { SqliteStorage } from '../../../../src/adapters/cloud-local/sqlite-stora
 import { SQLITE3 } from '../../../../src/adapters/cloud-local/storage/sqlite3-engine.js';
 import { type Clock, type LeaseToken, systemClock } from '../../../../src/contracts/index.js';
 import { bundle } from '../../../support/bundle.js';
+import { until } from '../queue/support.js';
 import { child, file, open, sql } from './support.js';
 
 const LONG_MS = 60_000;
@@ -268,6 +269,32 @@ describe('a call that waits for another process', () => {
     monotonicMs += 5_000;
     for (const { id, token } of d) await expect(queue.ack(id, token)).rejects.toMatchObject({ code: 'LEASE_LOST' });
     expect(await queue.stats()).toMatchObject({ pending: 2, inFlight: 0, ackedTotal: 2, expiredTotal: 3 });
+  });
+
+  test('settles an item by the lease that a call before it has renewed', async () => {
+    const queue = await open({ clock });
+    await queue.enqueue(bytes('a'));
+    const item = await queue.dequeueWithLease(5_000);
+    if (item === null) throw new Error('nothing pending');
+    await late(async () => {
+      const renewed = queue.extendLease(item.id, item.token as LeaseToken, 20_000);
+      monotonicMs += 6_000;
+      await Promise.all([renewed, queue.ack(item.id, item.token)]);
+    });
+    expect(await queue.stats()).toMatchObject({ pending: 0, inFlight: 0, ackedTotal: 1 });
+  });
+
+  test('tries again all the time: between two transactions of the other one there may be no more than a moment', async () => {
+    const queue = await open();
+    const run = jest.spyOn(sqlite3.Statement.prototype, 'run');
+    const writer = await SQLITE3.open(file(), 0);
+    await writer.exec('BEGIN IMMEDIATE');
+    const enqueued = queue.enqueue(bytes('a'));
+    await until(() => run.mock.calls.length >= 50);
+    run.mockRestore();
+    await writer.close();
+    await enqueued;
+    expect((await queue.stats()).pending).toBe(1);
   });
 });
 

@@ -1,10 +1,12 @@
 /** What goes over many items: bounded by what was there, and in batches between which others write. */
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
+import sqlite3 from 'sqlite3';
 import { enter } from '../../../../src/adapters/cloud-local/sqlite-queue/openers.js';
 import { ITEMS_PER_BATCH } from '../../../../src/adapters/cloud-local/sqlite-queue/paced.js';
 import type { SqliteQueue } from '../../../../src/adapters/cloud-local/sqlite-queue.js';
 import { type SqlConnection, Statements } from '../../../../src/adapters/cloud-local/storage/engine.js';
 import { SQLITE3 } from '../../../../src/adapters/cloud-local/storage/sqlite3-engine.js';
+import type { QueueItemId } from '../../../../src/contracts/index.js';
 import { bytes, LONG_MS, text } from '../queue/support.js';
 import { child, file, open, sql } from './support.js';
 
@@ -111,6 +113,54 @@ describe('what a dead opener held', () => {
   });
 });
 
+test('delays go on after a reboot, moved in batches, in every queue of the file', async () => {
+  const [queue, other] = [await open(FAST), await open({ ...FAST, name: 'other' })];
+  await fill(queue, MANY, LONG_MS);
+  await fill(queue, 2);
+  const [taken] = await queue.dequeueMany(1, LONG_MS);
+  await fill(other, 1, LONG_MS);
+  const most = await entered('', 'another boot');
+  expect(most.changed).toBeLessThanOrEqual(ITEMS_PER_BATCH + 10);
+  expect(await sql('SELECT id FROM boot')).toEqual([{ id: 'another boot' }]);
+  const due = await sql('SELECT min(due) AS first, max(due) AS last, count(*) AS n FROM item WHERE state = 1');
+  // By the clock of that boot, which stood at 1,000 ms; some of each delay is over.
+  const { first, last, n } = due[0] as { first: number; last: number; n: number };
+  expect(n).toBe(MANY + 1);
+  expect(first).toBeGreaterThan(1_000);
+  expect(last).toBeLessThanOrEqual(1_000 + LONG_MS);
+  // The lease of one that lives is over.
+  expect(await sql(`SELECT due FROM item WHERE id = '${taken?.id}'`)).toEqual([{ due: 1_000 }]);
+});
+
+test('many dead letters are requeued in their order, and none of them looks over those before it', async () => {
+  const queue = await open(FAST);
+  const ids = await fill(queue, 40);
+  await sql('UPDATE item SET state = 3, seq = NULL, attempts = 1');
+  await sql('UPDATE queue SET pending = 0, dead = 40, deadBytes = bytes, bytes = 0');
+  const waiting = await queue.enqueue(bytes('waiting'));
+  const all = jest.spyOn(sqlite3.Statement.prototype, 'all');
+  const requeued: string[] = [];
+  for (const [i, id] of ids.entries()) {
+    all.mockClear();
+    await queue.requeue(id as QueueItemId);
+    requeued.push(id);
+    // Where the search began: at the one before.
+    const asked = all.mock.calls.map(([values]) => values as unknown as unknown[]);
+    const from = Number(asked.filter(({ length }) => length === 3).at(-1)?.[2]);
+    const rows = await sql(`SELECT id FROM item WHERE state = 0 AND seq BETWEEN ${from} AND 0 ORDER BY seq`);
+    expect(rows.map((row) => row.id)).toEqual(requeued.slice(-2));
+    if (i % 10 !== 9) continue;
+    // What comes to the front meanwhile, or is taken from there, is seen.
+    const [item] = await queue.dequeueMany(1, LONG_MS);
+    expect(item?.id).toBe(requeued.shift());
+    await queue.ack(item?.id as QueueItemId, item?.token);
+  }
+  all.mockRestore();
+  const [first] = await queue.dequeueMany(1, LONG_MS);
+  await queue.nack(first?.id as QueueItemId, first?.token);
+  expect((await queue.dequeueMany(100, LONG_MS)).map(({ id }) => id)).toEqual([...requeued, waiting]);
+});
+
 test('dead letters are read while another process writes', async () => {
   const queue = await open({ ...FAST, busyTimeoutMs: 1 });
   const ids = await fill(queue, 600);
@@ -134,7 +184,7 @@ test('dead letters are read some bytes at a time', async () => {
 });
 
 /** Opens a queue of the file through a connection that counts: rows of one answer, and rows that one transaction changed. */
-async function entered(name: string): Promise<{ rows: number; changed: number }> {
+async function entered(name: string, boot?: string): Promise<{ rows: number; changed: number }> {
   const connection = await SQLITE3.open(file(), 5_000);
   const most = { rows: 0, changed: 0 };
   let before = 0;
@@ -156,9 +206,9 @@ async function entered(name: string): Promise<{ rows: number; changed: number }>
       return { ...statement, all: async (...values) => seen(await statement.all(...values)) };
     },
   };
-  const boot = String((await sql('SELECT id FROM boot'))[0]?.id);
+  boot ??= String((await sql('SELECT id FROM boot'))[0]?.id);
   const statements = new Statements(counting);
-  const times = { nowMs: 0, wallMs: Date.now() };
+  const times = { nowMs: 1_000, wallMs: Date.now() };
   await enter({ engine: SQLITE3, file: file(), connection: counting, statements, name, slot: 200, boot, ...times });
   await connection.close();
   return most;
