@@ -207,10 +207,7 @@ export function iterable(call: Call, onOver: () => void): AsyncIterableIterator<
   const next = async (): Promise<IteratorResult<unknown>> => {
     try {
       while (!isOver && at >= batch.items.length && !batch.done) {
-        const coming = await batches.next();
-        // Given up meanwhile: what came is nobody's.
-        if (isOver) break;
-        batch = coming;
+        batch = await batches.next();
         at = 0;
       }
     } catch (error) {
