@@ -213,6 +213,18 @@ describe('group commit', () => {
     }
   });
 
+  test('so do keys by their length, and what is only checked', async () => {
+    const storage = await open(file(), { maxUnflushedBytes: 2_000 });
+    const long = ['a', 'b'].map((name) => put(storage, name.repeat(1_000), new Uint8Array()));
+    expect((await Promise.allSettled(long)).map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    const checked = ['a', 'b'].map((name) => {
+      const txn = storage.begin();
+      txn.check(key(name), new Uint8Array(1_500));
+      return txn.commit();
+    });
+    expect((await Promise.allSettled(checked)).map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+  });
+
   test('commits beyond maxUnflushedBytes are Throttled, unless alone; what was taken is written', async () => {
     const storage = await open(file(), { maxUnflushedBytes: 1_000 });
     const outcomes = await Promise.allSettled([1, 2, 3].map((i) => put(storage, `${i}`, new Uint8Array(600))));

@@ -71,6 +71,18 @@ describe('a queue that is emptied, killed, and opened again an hour earlier', ()
   });
 });
 
+test.each([
+  ['a dead letter', 'cloudlocal_queue_dead', ''],
+  ['a retained key', 'cloudlocal_queue_meta', '{"key":"k","digest":"d","untilMs":9000000000000}'],
+])('where there is none, ids go on after that of %s', async (_, namespace, value) => {
+  const storage = new MemoryStorage();
+  const id = await nextId(new MemoryStorage(), 0);
+  const txn = storage.begin();
+  txn.put({ namespace, path: [id] }, bytes(value));
+  await txn.commit();
+  expect((await nextId(storage, 3_600_000)) > id).toBe(true);
+});
+
 test('most enqueues do not write it', async () => {
   let marks = 0;
   const storage = new MemoryStorage();

@@ -234,6 +234,24 @@ describe('Items', () => {
     expect(item.payload?.buffer.byteLength).toBe(4);
   });
 
+  test('count what it takes to hold them, and their keys, until they are gone', () => {
+    const memory = new Memory(10_000);
+    const items = new Items(memory);
+    const [plain, keyed] = ['0', '1'].map((id) => new Item(QueueItemId.parse(id.repeat(26)), new Uint8Array(5)));
+    if (plain === undefined || keyed === undefined) throw new Error('two were made');
+    keyed.key = { key: 'k', id: keyed.id, digest: '', untilMs: 0, storing: null };
+    items.add(plain, 'claiming');
+    const plainBytes = memory.objectBytes;
+    expect(plainBytes).toBeGreaterThan(0);
+    items.add(keyed, 'claiming');
+    expect(memory.objectBytes - plainBytes).toBeGreaterThan(plainBytes);
+    expect(memory.payloadBytesMax).toBe(10_000 - memory.objectBytes);
+    items.move(keyed, 'gone');
+    expect(memory.objectBytes).toBe(plainBytes);
+    items.move(plain, 'gone');
+    expect([memory.objectBytes, memory.bytes]).toEqual([0, 0]);
+  });
+
   test('a change of state that the sketch does not show is refused', () => {
     const items = new Items(new Memory(0));
     const item = new Item(QueueItemId.parse('0'.repeat(26)), new Uint8Array(5));
