@@ -108,6 +108,8 @@ function helpFirst(args: readonly string[]): readonly string[] {
   const at = commandAt(args);
   if (args[at] !== 'help') return args;
   const [before, path] = [args.slice(0, at), args.slice(at + 1)];
+  // Of help itself, --help tells.
+  if (path[0] === 'help') path.shift();
   // One that is not known is an error, which --help would hide.
   const known = path.length === 0 || COMMANDS.some(({ usage }) => usage.split(' ')[0] === path[0]);
   return [...before, ...path, ...(known ? ['--help'] : [])];

@@ -60,6 +60,7 @@ describe('usage', () => {
       expect(await place.run([...before, 'help', 'queue'])).toEqual({ code: 0, stdout, stderr: '' });
     }
     expect(await place.run(['--json', 'help', 'turo'])).toMatchObject({ code: 2 });
+    expect(await place.run(['help', 'help'])).toEqual(await place.run(['--help']));
   });
 
   test('what follows an option of a command is its value, though it looks like a global option', async () => {
