@@ -169,12 +169,19 @@ export class Assembly {
     }
   }
 
-  tellRegained({ planned: { key } }: Instance): void {
+  tellRegained(instance: Instance): void {
+    const { key } = instance.planned;
+    if (this.instances.get(key) !== instance) return;
     for (const other of this.instances.values()) other.regained(key);
   }
 
-  /** Who holds an instance that is gone goes on with it until it asks again: that it serves worse is to be seen. */
-  tellDependents({ planned: { key } }: Instance, reason: string): void {
+  /**
+   * Who holds an instance that is gone goes on with it until it asks again: that it serves worse is to be seen. Where another
+   * has taken its place already, those here hold that one.
+   */
+  tellDependents(instance: Instance, reason: string): void {
+    const { key } = instance.planned;
+    if (this.instances.get(key) !== instance) return;
     for (const other of this.instances.values()) {
       if (other.isUp && other.given.has(key)) other.lacks(key, `${key}, which it holds, is gone: ${reason}`);
     }

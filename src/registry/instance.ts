@@ -94,8 +94,7 @@ export class Instance {
   activatedAtMs: number | null = null;
   /** Who demanded it first, and who that one: `ObjectStore#artifacts <- App`. */
   demandedBy: string | null = null;
-  /** Keys of instances that it was given, required or not: they are disposed after it. */
-  given: ReadonlySet<string> = new Set();
+  #given: ReadonlySet<string> = new Set();
   /** Its place in the order in which the process activated instances. */
   order = 0;
 
@@ -109,6 +108,16 @@ export class Instance {
   get failure(): Failure | null {
     if (this.#givenUp === null || this.#state !== 'failed') return this.#backoff.failure;
     return { attempts: this.#backoff.failure?.attempts ?? 1, error: this.#givenUp.error, retryAtMs: null };
+  }
+
+  /** Keys of instances that it was given, or is being given, required or not: they are disposed after it. */
+  get given(): ReadonlySet<string> {
+    return this.#activation?.waiter.given ?? this.#given;
+  }
+
+  /** Whether it held one of that key, which is gone: another of that key is nothing to it. */
+  isWithout(key: string): boolean {
+    return this.#lacking.has(key);
   }
 
   get state(): InstanceState {
@@ -184,7 +193,7 @@ export class Instance {
       this.#backoff.succeeded();
       this.activatedAtMs = Date.now();
       this.order = ++activations;
-      this.given = waiter.given;
+      this.#given = waiter.given;
       this.#moveTo('active');
       this.#setHealth(made.redactor.clear(health));
       return active;

@@ -26,7 +26,7 @@ import type { Instance } from './instance.js';
 import { checkToken, Faces } from './links.js';
 import { bringUp } from './loading.js';
 import { problemsError } from './problems.js';
-import { changesBetween, notReplaced, type ReconfigureReport, replaced } from './reconfiguring.js';
+import { type Changes, changesBetween, notReplaced, type ReconfigureReport, replaced } from './reconfiguring.js';
 import { readAgain } from './reloading.js';
 import {
   type BindingInfo,
@@ -101,11 +101,9 @@ export class PluginHost implements Host {
       load: ports.load ?? bringUp,
       factory: ports.factory ?? ((_, load) => load()),
       isStopped: () => this.#stopping !== null,
-      lost: (instance, reason) => this.#assembly.tellDependents(instance, reason),
-      regained: (instance) => this.#assembly.tellRegained(instance),
-      failed: (plugin, error) => {
-        for (const it of [this.#assembly, this.#candidate?.assembly]) it?.pluginFailed(plugin, error);
-      },
+      lost: (instance, reason) => this.#each((it) => it.tellDependents(instance, reason)),
+      regained: (instance) => this.#each((it) => it.tellRegained(instance)),
+      failed: (plugin, error) => this.#each((it) => it.pluginFailed(plugin, error)),
     };
     this.#assembly = new Assembly(outline(options), this.#host);
     this.#bindings = new HostContainer(this.#containerModules());
@@ -128,6 +126,8 @@ export class PluginHost implements Host {
     try {
       this.#demanded(checkToken(capability).name);
       if (name !== undefined) check.text('name', name, 1, 64);
+      const place = this.#inPlace();
+      if (place !== this.#assembly) return this.#getIn(place, capability, name);
       return resolveKey(this.container, capability.key, name).then((found) => {
         if (found !== undefined) return this.#faces.of(capability, found);
         throw problemsError([this.#assembly.outline.plan.explainMissing(capability.name, name, capability.id)]);
@@ -339,27 +339,8 @@ export class PluginHost implements Host {
   async #replace(outline: Outline): Promise<ReconfigureReport> {
     const startedAt = performance.now();
     const old = this.#assembly;
-    const given = (key: string) => old.instances.get(key)?.given ?? [];
-    const changes = changesBetween(old.outline, outline, given, (plugin) => old.runs.get(plugin)?.state === 'failed');
-    const next = new Assembly(outline, this.#host, old, changes);
-    const made = [...next.instances.values()].filter(({ planned }) => !changes.kept.has(planned.key));
-    const wanted = made.filter(({ planned }) => {
-      const onStartup = planned.adapter.plugin.manifest.activation === 'onStartup' && this.#starting !== null;
-      return onStartup || old.instances.get(planned.key)?.isUp === true;
-    });
-    const waiter = new Waiter('host.reconfigure()', null);
-    this.#candidate = { assembly: next, made, waiter };
-    const failed = await activateAll(wanted, [], waiter);
-    this.#candidate = null;
-    const letGo = new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
-    if (failed.length > 0 || this.#stopping !== null) {
-      await letGo.all(
-        made,
-        [...next.runs].filter(([id]) => !changes.keptPlugins.has(id)).map(([, run]) => run),
-      );
-      if (this.#stopping !== null) throw closed('reconfigure');
-      throw notReplaced(failed);
-    }
+    const { changes, next, wanted } = await this.#prepare(outline);
+    const letGo = this.#letGo();
     this.#assembly = next;
     next.adopt(changes);
     this.#bindings.change(this.#containerModules().flat());
@@ -377,6 +358,43 @@ export class PluginHost implements Host {
     };
   }
 
+  /** Activates, beside the present assembly, what another one makes anew of what is active. */
+  async #prepare(outline: Outline): Promise<{ changes: Changes; next: Assembly; wanted: readonly Instance[] }> {
+    const old = this.#assembly;
+    const given = (key: string) => old.instances.get(key)?.given ?? [];
+    const compared = () =>
+      changesBetween(old.outline, outline, given, (plugin) => old.runs.get(plugin)?.state === 'failed');
+    const changes = compared();
+    const next = new Assembly(outline, this.#host, old, changes);
+    const made = [...next.instances.values()].filter(({ planned }) => !changes.kept.has(planned.key));
+    const wanted = made.filter(({ planned }) => {
+      const onStartup = planned.adapter.plugin.manifest.activation === 'onStartup' && this.#starting !== null;
+      return onStartup || old.instances.get(planned.key)?.isUp === true;
+    });
+    const waiter = new Waiter('host.reconfigure()', null);
+    this.#candidate = { assembly: next, made, waiter };
+    const failed = await activateAll(wanted, [], waiter);
+    this.#candidate = null;
+    // What is kept and came up meanwhile may hold, beside the plan, what was to be replaced: then it is not kept.
+    const holds = compared().kept.size === changes.kept.size;
+    if (failed.length === 0 && holds && this.#stopping === null) return { changes, next, wanted };
+    const runs = [...next.runs].filter(([id]) => !changes.keptPlugins.has(id)).map(([, run]) => run);
+    await this.#letGo().all(made, runs);
+    if (this.#stopping !== null) throw closed('reconfigure');
+    if (failed.length > 0) throw notReplaced(failed);
+    return this.#prepare(outline);
+  }
+
+  #letGo(): StopCollector {
+    return new StopCollector(this.#options.stopMs ?? STOP_MS, this.#logger);
+  }
+
+  /** The assembly in place, and the one that is to take it. */
+  #each(tell: (assembly: Assembly) => void): void {
+    tell(this.#assembly);
+    if (this.#candidate !== null) tell(this.#candidate.assembly);
+  }
+
   /** For whoever asks: what is made anew holds what is made anew with it, and not what goes with the old. */
   #inPlace(): Assembly {
     if (this.#candidate !== null) {
@@ -384,6 +402,15 @@ export class PluginHost implements Host {
       for (let it = this.#waits.current; it !== null; it = it.by) if (it === waiter) return assembly;
     }
     return this.#assembly;
+  }
+
+  /** What is made anew may be called otherwise than what the container knows, and there may be none any more. */
+  async #getIn<T extends object>(place: Assembly, capability: Capability<T>, name?: string): Promise<T> {
+    const found = this.#of(capability, place).find(({ planned }) =>
+      name === undefined ? planned.isDefault : planned.name === name,
+    );
+    if (found !== undefined) return this.#faces.of(capability, await found.acquire());
+    throw problemsError([place.outline.plan.explainMissing(capability.name, name, capability.id)]);
   }
 
   #of({ id }: { readonly id: string }, { instances } = this.#assembly): Instance[] {

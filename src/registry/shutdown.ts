@@ -85,28 +85,33 @@ export async function stopInOrder(instances: readonly Instance[], limitMs: () =>
   }
 }
 
-/** In levels: each instance stands in an earlier one than all that it requires or was given. */
-function dependentsFirst(instances: readonly Instance[]): Instance[][] {
-  const byKey = new Map(instances.map((instance) => [instance.planned.key, instance]));
+/**
+ * In levels: each instance stands in an earlier one than all that it requires or was given. A level is found when its turn
+ * comes: while the one before is stopped, an activation may come to its end, and hold what no manifest shows.
+ */
+function* dependentsFirst(instances: readonly Instance[]): Generator<Instance[], void, void> {
+  for (let left = new Set(instances); left.size > 0; ) {
+    const level = highest(left);
+    yield level.sort((a, b) => b.order - a.order);
+    left = new Set([...left].filter((instance) => !level.includes(instance)));
+  }
+}
+
+/** Those with the longest way down to what holds nothing. */
+function highest(instances: ReadonlySet<Instance>): Instance[] {
+  const byKey = new Map([...instances].map((instance) => [instance.planned.key, instance]));
   const heights = new Map<Instance, number>();
   const height = (instance: Instance): number => {
     const known = heights.get(instance);
     if (known !== undefined) return known;
     // What was given has no circle while it is being given; one that was lost and made anew may close one.
     heights.set(instance, 0);
-    const below = [...edgesOf(instance.planned), ...instance.given].flatMap((key) => byKey.get(key) ?? []);
+    const held = [...edgesOf(instance.planned), ...instance.given].filter((key) => !instance.isWithout(key));
+    const below = held.flatMap((key) => byKey.get(key) ?? []);
     const found = 1 + Math.max(-1, ...below.map(height));
     heights.set(instance, found);
     return found;
   };
-  const levels: Instance[][] = [];
-  for (const instance of instances) {
-    const at = height(instance);
-    levels[at] ??= [];
-    levels[at].push(instance);
-  }
-  return levels
-    .filter((level) => level !== undefined)
-    .reverse()
-    .map((level) => level.sort((a, b) => b.order - a.order));
+  const top = Math.max(...[...instances].map(height));
+  return [...instances].filter((instance) => heights.get(instance) === top);
 }

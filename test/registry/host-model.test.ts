@@ -284,6 +284,68 @@ const FOUND: readonly [Step[], string[]][] = [
     ],
     ['ok', 'fail', 'fail', 'fail', 'ok', 'stuck', 'hangs until aborted'],
   ],
+  // What was made anew asked the host, behind its back, for what the new configuration calls otherwise: it got the old one.
+  [
+    [
+      { do: 'reconfigure', v: 3 },
+      { do: 'get', name: 'Queue' },
+      { do: 'turn' },
+      { do: 'release' },
+      { do: 'reconfigure', v: 0 },
+    ],
+    ['fail', 'behind'],
+  ],
+  // What was let go of came up while others were, holding what no manifest shows: both were disposed at once.
+  [
+    [
+      { do: 'getAll', name: 'ObjectStore' },
+      { do: 'reconfigure', v: 3 },
+      { do: 'getAll', name: 'Storage' },
+      { do: 'get', name: 'Queue' },
+      { do: 'wait' },
+      { do: 'turn' },
+    ],
+    ['behind', 'slow'],
+  ],
+  // What was kept came up amid a reconfiguration, holding what was replaced: it was left with something disposed.
+  [
+    [
+      { do: 'reconfigure', v: 2 },
+      { do: 'start', all: true },
+      { do: 'turn' },
+      { do: 'get', name: 'Storage' },
+      { do: 'start', all: false },
+      { do: 'start', all: false },
+    ],
+    ['ok', 'behind'],
+  ],
+  // Two were lost, and what was made anew was given one that held what was lost: by their keys, a circle.
+  [
+    [
+      { do: 'start', all: true },
+      { do: 'turn' },
+      { do: 'lose', which: 0 },
+      { do: 'lose', which: 0 },
+      { do: 'reconfigure', v: 2 },
+      { do: 'start', all: true },
+      { do: 'turn' },
+      { do: 'start', all: false },
+      { do: 'release' },
+      { do: 'reconfigure', v: 0 },
+    ],
+    ['ok', 'ok', 'stuck', 'fail', 'fail', 'ok', 'ok', 'behind'],
+  ],
+  // Lost when another had taken its place: who held that one was called degraded.
+  [
+    [
+      { do: 'get', name: 'SecretStore' },
+      { do: 'reconfigure', v: 1 },
+      { do: 'turn' },
+      { do: 'lose', which: 8 },
+      { do: 'reconfigure', v: 0 },
+    ],
+    ['drains', 'closes slowly'],
+  ],
 ];
 
 test('whatever is asked of a host, and whatever its plugins do, it ends as it says', async () => {
