@@ -38,8 +38,9 @@ export interface SqlEngine {
 
 /**
  * How soon a call that met another process's write is tried again, ms. SQLite by itself would sleep for ever longer, up to
- * 100 ms, and hardly ever wake up between two transactions of a process that writes one after the other: beside one, calls
- * waited for up to 2.1 s, now for up to 0.3. Trying costs a tenth of a processor while it lasts.
+ * 100 ms, and hardly ever wake up between two transactions of a process that writes one after the other: beside one, 1,110
+ * renewals of leases in 6 s waited for up to 55 ms each, where 180 had waited for up to 1.6 s. Trying costs a tenth of a
+ * processor while it lasts.
  */
 export const BUSY_RETRY_MS = 1;
 
