@@ -1,6 +1,6 @@
 /** What a host has let go of refuses, whether or not it has anything to close. */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { FsObjectStore } from '../../src/adapters/cloud-local/index.js';
+import { EnvSecretStore, FsObjectStore } from '../../src/adapters/cloud-local/index.js';
 import { type Capability, ComputeHint, capability, ObjectStore, SecretStore } from '../../src/contracts/index.js';
 import { createTestHost, fake } from '../../src/testing/index.js';
 import { Workspace } from '../support/workspace.js';
@@ -83,7 +83,7 @@ const Lamp: Capability<Lamp> = capability<Lamp>('acme.lamp/Lamp', {
 function lamp(): string {
   const adapters = [
     { id: 'acme.lamp', provides: 'acme.lamp/Lamp@1', config: { properties: { watt: {} } } },
-    { id: 'acme.objects', provides: 'ObjectStore@1', config: { properties: { watt: {} } } },
+    { id: 'acme.secrets', provides: 'SecretStore@1', config: { properties: { watt: {} } } },
   ];
   return space.plugin({
     id: 'acme.lamp',
@@ -91,42 +91,42 @@ function lamp(): string {
     manifest: { contributes: { adapters, capabilities: [{ id: 'acme.lamp/Lamp@1' }] } },
     code: `
       const lamp = { light: async () => 'light' };
-      const objects = globalThis[${JSON.stringify(`${space.folder}/objects`)}];
-      export default definePlugin({ adapters: { 'acme.lamp': () => lamp, 'acme.objects': () => objects } });`,
+      const secrets = globalThis[${JSON.stringify(`${space.folder}/secrets`)}];
+      export default definePlugin({ adapters: { 'acme.lamp': () => lamp, 'acme.secrets': () => secrets } });`,
   });
 }
 
-test('what a plugin answers again for another instance serves there: only the one that was let go of is CLOSED', async () => {
+test('what has no end of its own and is answered again for another instance serves there: only the one that was let go of is CLOSED', async () => {
   const shared = globalThis as Record<string, unknown>;
-  const objects = await FsObjectStore.open(space.path('objects'));
-  shared[`${space.folder}/objects`] = objects;
+  const secrets = new EnvSecretStore(['PATH']);
+  shared[`${space.folder}/secrets`] = secrets;
   const use = lamp();
   const config = (watt: number) => ({
     plugins: [use],
     bindings: {
       'acme.lamp/Lamp': { adapter: 'acme.lamp', config: { watt } },
-      ObjectStore: { adapter: 'acme.objects', config: { watt } },
+      SecretStore: { adapter: 'acme.secrets', config: { watt } },
     },
   });
   const host = await space.host(config(1));
-  const [lampBefore, storeBefore] = [await host.get(Lamp), await host.get(ObjectStore)];
+  const [lampBefore, secretsBefore] = [await host.get(Lamp), await host.get(SecretStore)];
   await lampBefore.light();
-  const id = await storeBefore.putBytes(BYTES);
+  expect(await secretsBefore.names()).toEqual(['PATH']);
   for (const watt of [2, 3]) {
     space.write('plugins.json', config(watt));
     await host.reconfigure();
     await expect(lampBefore.light()).rejects.toMatchObject(CLOSED);
-    await expect(storeBefore.getBytes(id)).rejects.toMatchObject(CLOSED);
+    await expect(secretsBefore.names()).rejects.toMatchObject(CLOSED);
     expect(await (await host.get(Lamp)).light()).toBe('light');
-    expect(Buffer.from(await (await host.get(ObjectStore)).getBytes(id)).toString()).toBe('x');
+    expect(await (await host.get(SecretStore)).names()).toEqual(['PATH']);
   }
-  const [last, lastStore] = [await host.get(Lamp), await host.get(ObjectStore)];
+  const [last, lastSecrets] = [await host.get(Lamp), await host.get(SecretStore)];
   await host.stop();
   await expect(last.light()).rejects.toMatchObject(CLOSED);
-  await expect(lastStore.getBytes(id)).rejects.toMatchObject(CLOSED);
+  await expect(lastSecrets.names()).rejects.toMatchObject(CLOSED);
   // It is its opener's, who may have it still.
-  expect(await objects.exists(id)).toBe(true);
-  delete shared[`${space.folder}/objects`];
+  expect(await secrets.names()).toEqual(['PATH']);
+  delete shared[`${space.folder}/secrets`];
 });
 
 test('of a contract without a door, whatever can be called is CLOSED', async () => {
