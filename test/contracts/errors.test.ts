@@ -25,7 +25,8 @@ describe('the error family', () => {
     ['EACCES', 'fatal', 'ConfigInvalid', 'IO_DENIED'],
     ['ENOTDIR', 'fatal', 'ConfigInvalid', 'IO_DENIED'],
     ['ELOOP', 'fatal', 'ConfigInvalid', 'IO_DENIED'],
-    ['EXDEV', 'fatal', 'Internal', 'IO_ERROR'],
+    ['EXDEV', 'fatal', 'ConfigInvalid', 'IO_DENIED'],
+    ['ENOSYS', 'fatal', 'Internal', 'IO_ERROR'],
   ])('%s becomes %s %s with the errno in context', (errno, severity, kind, code) => {
     const error = systemError(Object.assign(new Error('boom'), { code: errno }), 'write ./x');
     expect(error).toMatchObject({ severity, kind, code, context: { errno, doing: 'write ./x' } });

@@ -109,7 +109,10 @@ describe('bounds', () => {
     const id = await store.putBytes(Buffer.alloc(1_000));
     log.length = 0;
     expect(await store.putStream(new Blob([Buffer.alloc(1_000)]).stream())).toBe(id);
-    expect(log.filter((entry) => entry.startsWith('>open'))).toEqual([]);
+    expect(log.filter((entry) => entry.startsWith('>open') && entry.includes('rollout-draft-'))).toEqual([]);
+    // A stream that fits no block is not known before its end.
+    expect(await store.putStream(new Blob([Buffer.alloc(2 * MIB)]).stream())).not.toBe(id);
+    expect(log.some((entry) => entry.startsWith('>open') && entry.includes('rollout-draft-'))).toBe(true);
   });
 });
 

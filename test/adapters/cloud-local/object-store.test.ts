@@ -166,7 +166,7 @@ describe('a store on disk', () => {
 
   test('a root that has other files in it keeps them, however old, when it is opened, swept and collected', async () => {
     const root = newRoot();
-    const names = ['data.db', 'tmp/old.txt', 'tmp/1234-0123456789abcdef-0', 'tmp/rollout-draft.txt', 'gc/x', 'usage/x'];
+    const names = ['data.db', 'tmp/old.txt', 'tmp/1234-0123456789abcde-0', 'tmp/rollout-draft.txt', 'gc/x', 'usage/x'];
     for (const name of names) {
       fs.mkdirSync(dirname(join(root, name)), { recursive: true });
       fs.writeFileSync(join(root, name), name);

@@ -32,7 +32,7 @@ export const DATA: Row[] = [
     name: 'an object store below a file',
     args: ['--set', root('./plugins.json/x'), 'objects', 'ls'],
     code: 2,
-    says: [/could not open .*plugins\.json\/x.*: ENOTDIR, a file stands where a folder is needed/],
+    says: [/could not make the folder .*plugins\.json\/x.*: ENOTDIR, a file stands where a folder is needed/],
   },
   {
     name: 'a database below a file',

@@ -31,8 +31,11 @@ export async function openRoot(
   publisher: Publisher,
   durability: Durability,
 ): Promise<void> {
-  // First, so that a store of a newer format is left untouched.
-  const level = await levelOf(disk, layout);
+  // First, so that a store of a newer format is left untouched. What lies below a file, making its folder tells.
+  const level = await levelOf(disk, layout).catch((error) => {
+    if (errnoOf(error) === 'ENOTDIR') return null;
+    throw error;
+  });
   if (level !== null && rank(durability) < rank(level)) throw lowerError(layout, durability, level);
   try {
     await disk.makeFolder(layout.tmp);
