@@ -106,6 +106,14 @@ export class Assembly {
     this.#outline = { ...this.#outline, plugins };
   }
 
+  /** What it does not share with the other one of the two that `changes` compares. */
+  ownBy({ kept, keptPlugins }: Changes): { instances: Instance[]; runs: PluginRun[] } {
+    return {
+      instances: [...this.instances.values()].filter(({ planned }) => !kept.has(planned.key)),
+      runs: [...this.runs].filter(([id]) => !keptPlugins.has(id)).map(([, run]) => run),
+    };
+  }
+
   /** Once it has taken the previous one's place: what was taken over is known by what the new plan says of it. */
   adopt({ kept, keptPlugins }: Changes): void {
     for (const key of kept) {

@@ -144,9 +144,7 @@ export class PluginHost implements Host {
   }
 
   has<T extends object>(capability: Capability<T>, name?: string): boolean {
-    return this.#of(checkToken(capability)).some(({ planned }) =>
-      name === undefined ? planned.isDefault : planned.name === name,
-    );
+    return this.#of(checkToken(capability)).some(isMeant(name));
   }
 
   async make<T>(Class: Newable<T>): Promise<T> {
@@ -177,9 +175,8 @@ export class PluginHost implements Host {
     const { plan } = this.#assembly.outline;
     const [wanted, id] =
       typeof capability === 'string' ? [capability, undefined] : [checkToken(capability).name, capability.id];
-    const found = [...this.#assembly.instances.values()].find(({ planned }) => {
-      const isMeant = name === undefined ? planned.isDefault : planned.name === name;
-      return isMeant && (id === undefined ? planned.capability === wanted : planned.adapter.manifest.provides === id);
+    const found = [...this.#assembly.instances.values()].filter(isMeant(name)).find(({ planned }) => {
+      return id === undefined ? planned.capability === wanted : planned.adapter.manifest.provides === id;
     });
     if (found === undefined) throw problemsError([plan.explainMissing(wanted, name, id)]);
     return explain(plan, found.planned, instanceReport(found));
@@ -344,9 +341,8 @@ export class PluginHost implements Host {
     this.#assembly = next;
     next.adopt(changes);
     this.#bindings.change(this.#containerModules().flat());
-    const gone = [...old.instances.values()].filter(({ planned }) => !changes.kept.has(planned.key));
-    const runs = [...old.runs].filter(([id]) => !changes.keptPlugins.has(id)).map(([, run]) => run);
-    await letGo.all(gone, runs, (key) => replaced(key));
+    const gone = old.ownBy(changes);
+    await letGo.all(gone.instances, gone.runs, (key) => replaced(key));
     return {
       kept: [...changes.kept],
       replaced: [...changes.replaced],
@@ -366,20 +362,19 @@ export class PluginHost implements Host {
       changesBetween(old.outline, outline, given, (plugin) => old.runs.get(plugin)?.state === 'failed');
     const changes = compared();
     const next = new Assembly(outline, this.#host, old, changes);
-    const made = [...next.instances.values()].filter(({ planned }) => !changes.kept.has(planned.key));
-    const wanted = made.filter(({ planned }) => {
+    const made = next.ownBy(changes);
+    const wanted = made.instances.filter(({ planned }) => {
       const onStartup = planned.adapter.plugin.manifest.activation === 'onStartup' && this.#starting !== null;
       return onStartup || old.instances.get(planned.key)?.isUp === true;
     });
     const waiter = new Waiter('host.reconfigure()', null);
-    this.#candidate = { assembly: next, made, waiter };
+    this.#candidate = { assembly: next, made: made.instances, waiter };
     const failed = await activateAll(wanted, [], waiter);
     this.#candidate = null;
     // What is kept and came up meanwhile may hold, beside the plan, what was to be replaced: then it is not kept.
     const holds = compared().kept.size === changes.kept.size;
     if (failed.length === 0 && holds && this.#stopping === null) return { changes, next, wanted };
-    const runs = [...next.runs].filter(([id]) => !changes.keptPlugins.has(id)).map(([, run]) => run);
-    await this.#letGo().all(made, runs);
+    await this.#letGo().all(made.instances, made.runs);
     if (this.#stopping !== null) throw closed('reconfigure');
     if (failed.length > 0) throw notReplaced(failed);
     return this.#prepare(outline);
@@ -406,9 +401,7 @@ export class PluginHost implements Host {
 
   /** What is made anew may be called otherwise than what the container knows, and there may be none any more. */
   async #getIn<T extends object>(place: Assembly, capability: Capability<T>, name?: string): Promise<T> {
-    const found = this.#of(capability, place).find(({ planned }) =>
-      name === undefined ? planned.isDefault : planned.name === name,
-    );
+    const found = this.#of(capability, place).find(isMeant(name));
     if (found !== undefined) return this.#faces.of(capability, await found.acquire());
     throw problemsError([place.outline.plan.explainMissing(capability.name, name, capability.id)]);
   }
@@ -450,4 +443,9 @@ export class PluginHost implements Host {
     }
     return [...modules.values()];
   }
+}
+
+/** Of the instances of a capability: the one of that name, or the default. */
+function isMeant(name: string | undefined): (instance: Instance) => boolean {
+  return ({ planned }) => (name === undefined ? planned.isDefault : planned.name === name);
 }

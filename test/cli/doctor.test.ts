@@ -268,6 +268,18 @@ test('a signal ends it after the probe under way: exit 1', async () => {
 });
 
 describe('instances that are not like the others', () => {
+  /** What a queue has to have, and the doctor does not call. */
+  const UNUSED = [
+    'enqueueMany',
+    'dequeueWithLease',
+    'dequeueMany',
+    'receive',
+    'extendLease',
+    'nack',
+    'deadLetters',
+    'requeue',
+  ];
+
   test('a queue in use by another process is a warning that names the process', async () => {
     const host = await createHost({ config: place.path('plugins.json'), importModule });
     await host.get(Queue);
@@ -279,21 +291,11 @@ describe('instances that are not like the others', () => {
   });
 
   test('a queue of the doctor’s own has the settings of the one it stands for, those that are never shown included', async () => {
-    const none = [
-      'enqueueMany',
-      'dequeueWithLease',
-      'dequeueMany',
-      'receive',
-      'extendLease',
-      'nack',
-      'deadLetters',
-      'requeue',
-    ];
     const factory = `({ config }) => {
       if (config.token !== 's3cr3t') throw new Error('a wrong token');
       const items = [];
       const id = '01ARZ3NDEKTSV4RRFFQ69G5FAV';
-      return { ${none.map((name) => `${name}() {}`).join(', ')}, close: async () => {}, purge: async () => 0, ack: async () => {},
+      return { ${UNUSED.map((name) => `${name}() {}`).join(', ')}, close: async () => {}, purge: async () => 0, ack: async () => {},
         enqueue: async (payload) => { items.push(payload); return id; },
         dequeue: async () => ({ id, payload: items.pop(), attempts: 1, token: null, leaseMs: null }),
         stats: async () => ({ pending: 0, inFlight: 0, deadLetters: 0 }) };
@@ -340,19 +342,7 @@ describe('instances that are not like the others', () => {
         enqueue: async (payload) => { const id = '01ARZ3NDEKTSV4RRFFQ69G5FAV'; items.push({ id, payload, attempts: 1, token: null, leaseMs: null }); return id; },
         dequeue: async () => items.shift() ?? null, ack: async () => {}, purge: async () => items.splice(0).length,
         stats: async () => ({ pending: items.length, inFlight: 0, deadLetters: 0 }),
-        ${[
-          'enqueueMany',
-          'dequeueWithLease',
-          'dequeueMany',
-          'receive',
-          'extendLease',
-          'nack',
-          'deadLetters',
-          'requeue',
-          'close',
-        ]
-          .map((name) => `${name}: async () => {}`)
-          .join(', ')}
+        ${[...UNUSED, 'close'].map((name) => `${name}: async () => {}`).join(', ')}
       };
     }`;
     const config = { properties: { name: { type: 'string' } } };

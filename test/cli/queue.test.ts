@@ -341,10 +341,9 @@ describe('work', () => {
     expect(await payloads()).toEqual(['a', 'b', 'c']);
   });
 
-  test('a command that does not mind SIGTERM is killed', async () => {
-    await send('a');
+  /** Works with a command that writes its number, stops, and stops again; whoever wrote one has to be gone. */
+  async function stoppedTwice(script: string): Promise<void> {
     const [stop, insist] = [new AbortController(), new AbortController()];
-    const script = 'trap "" TERM; echo $$ > pid.0; while true; do sleep 0.05; done';
     const running = place.run(['queue', 'work', '--', 'sh', '-c', script], {
       signal: stop.signal,
       insisted: insist.signal,
@@ -354,6 +353,11 @@ describe('work', () => {
     insist.abort(new Error('stopped again'));
     expect((await running).code).toBe(1);
     for (const pid of pids()) await gone(pid);
+  }
+
+  test('a command that does not mind SIGTERM is killed', async () => {
+    await send('a');
+    await stoppedTwice('trap "" TERM; echo $$ > pid.0; while true; do sleep 0.05; done');
   });
 
   test('a command whose lease is lost is ended: somebody else may have the item', async () => {
@@ -421,17 +425,7 @@ describe('work', () => {
 
   test('what a command started is killed with it, also when that does not mind SIGTERM', async () => {
     await send('a');
-    const [stop, insist] = [new AbortController(), new AbortController()];
-    const script = '(trap "" TERM; while true; do sleep 0.05; done) & echo $! > pid.0; wait';
-    const running = place.run(['queue', 'work', '--', 'sh', '-c', script], {
-      signal: stop.signal,
-      insisted: insist.signal,
-    });
-    while (pids().length < 1) await sleep(10);
-    stop.abort(new Error('stopped'));
-    insist.abort(new Error('stopped again'));
-    expect((await running).code).toBe(1);
-    for (const pid of pids()) await gone(pid);
+    await stoppedTwice('(trap "" TERM; while true; do sleep 0.05; done) & echo $! > pid.0; wait');
     expect(await payloads()).toEqual(['a']);
   });
 
