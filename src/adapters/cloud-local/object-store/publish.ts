@@ -59,6 +59,9 @@ export interface PublishOptions {
   readonly signal?: AbortSignal;
 }
 
+/** `left` as it is, which is missing, torn or unreadable, because it could not be written anew. */
+export type SidecarState = 'whole' | 'mended' | 'left';
+
 export class Publisher {
   readonly #disk: Disk;
   readonly #layout: Layout;
@@ -243,7 +246,7 @@ export class Publisher {
     // Its sidecar was written, or looked at, when the blob became known. What others took away since, no put brings back:
     // one written anew says no more than `stat` makes up without it.
     if (isYoung && this.#syncedAtMs.get(id) === found.ctimeMs) return true;
-    const hasSidecar = yield* this.#mend(id, found);
+    const hasSidecar = (yield* this.#mend(id, found)) !== 'left';
     const blob = isYoung ? found : yield* this.#hold(id, found);
     if (blob === undefined) return false;
     if (this.#durability !== 'none') {
@@ -261,16 +264,23 @@ export class Publisher {
     return true;
   }
 
-  /** Sees to a sidecar that says what it should. False where it cannot be had: it is worth no more than the content type. */
-  *#mend(id: ContentId, blob: Stats): Steps<boolean> {
+  /** Sees to a sidecar that says what it should: never fails the blob, as it is worth no more than the content type. */
+  async mend(id: ContentId, blob: Stats): Promise<SidecarState> {
+    return settle(this.#mend(id, blob));
+  }
+
+  *#mend(id: ContentId, blob: Stats): Steps<SidecarState> {
     try {
       const bytes: Uint8Array | undefined = yield this.#disk.readSmall(this.#layout.sidecar(id), SIDECAR_BYTES_MAX);
       const text = bytes && Buffer.from(bytes).toString();
-      if (!isSidecarWhole(text, blob.size)) yield* this.#heal(id, blob, text);
-      return true;
+      if (isSidecarWhole(text, blob.size)) return 'whole';
+      // Anew, from what is left of it and from its blob.
+      yield* this.#install(id, null, encodeSidecar(blob.size, decodeSidecar(text, blob)));
+      yield this.#syncNames(id);
+      return 'mended';
     } catch (error) {
       if (!isCoreError(error)) throw error;
-      return false;
+      return 'left';
     }
   }
 
@@ -292,16 +302,6 @@ export class Publisher {
       blob = yield* this.#find(id);
     }
     return undefined;
-  }
-
-  /** Writes a sidecar anew, from what is left of it and from its blob. */
-  async heal(id: ContentId, blob: Stats, text: string | undefined): Promise<void> {
-    return settle(this.#heal(id, blob, text));
-  }
-
-  *#heal(id: ContentId, blob: Stats, text: string | undefined): Steps<void> {
-    yield* this.#install(id, null, encodeSidecar(blob.size, decodeSidecar(text, blob)));
-    yield this.#syncNames(id);
   }
 
   /** Takes an object away, blob first. False when there was none. */

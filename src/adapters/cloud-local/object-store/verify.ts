@@ -2,13 +2,12 @@
  * Goes through a store and checks every blob against its id. What it finds it names; it removes nothing: a corrupt blob
  * stays, or goes to `quarantine/` if that is asked for. Sidecars that are missing, torn or wrong are written anew.
  */
-import type { Stats } from 'node:fs';
 import * as check from '../../../contracts/arguments.js';
 import { isCoreError } from '../../../contracts/errors.js';
 import type { ContentId } from '../../../contracts/ids.js';
 import type { Blake3 } from './blake3.js';
 import { type Disk, errnoOf } from './disk.js';
-import { isSidecarWhole, type Layout, SIDECAR_BYTES_MAX } from './layout.js';
+import type { Layout } from './layout.js';
 import type { OpenFile } from './open-file.js';
 import { BLOCK_BYTES, type Publisher } from './publish.js';
 
@@ -141,7 +140,9 @@ class Walk {
       if (!stats.isFile()) return 'missing';
       this.sizes += stats.size;
       if ((await this.#idOf(file, buffer)) !== id) return { problem: 'corrupt', message: `object corrupt: ${id}` };
-      await this.#heal(id, stats);
+      const sidecar = await this.#store.publisher.mend(id, stats);
+      if (sidecar === 'mended') this.#counts.sidecarsHealed += 1;
+      if (sidecar === 'left') this.#counts.sidecarsLeft += 1;
       return null;
     } catch (error) {
       return unreadable(error);
@@ -165,20 +166,6 @@ class Walk {
       hasher.update(block);
       if (count < BLOCK_BYTES) return hasher.id();
       onProgress?.(this.report());
-    }
-  }
-
-  /** Never fails the blob: a sidecar is worth no more than its content type. */
-  async #heal(id: ContentId, blob: Stats): Promise<void> {
-    const { disk, layout, publisher } = this.#store;
-    try {
-      const text = await disk.readText(layout.sidecar(id), SIDECAR_BYTES_MAX);
-      if (isSidecarWhole(text, blob.size)) return;
-      await publisher.heal(id, blob, text);
-      this.#counts.sidecarsHealed += 1;
-    } catch (error) {
-      if (!isCoreError(error)) throw error;
-      this.#counts.sidecarsLeft += 1;
     }
   }
 
